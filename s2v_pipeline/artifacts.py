@@ -1,0 +1,181 @@
+"""Where every stage's files lie, how they get there whole, and what made them.
+
+Belongs here: path per (asset, input, part), atomic writes, a provenance record beside every file, refusal of what does not fit.
+Does not belong here: what the files mean (each stage reads and writes its own formats), caching policy, Dagster.
+
+On disk: `<root>/<asset>/<input>/<part>` with `<part>.provenance.json` beside it. A file without its record, or one whose
+bytes are not those that the record names, does not exist as far as readers are concerned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from s2v_pipeline.errors import ArtifactError
+
+PROVENANCE_SUFFIX = ".provenance.json"
+_READ_BLOCK_BYTES = 1 << 20  # large enough that hashing is bound by the disk, small beside a frame buffer
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a file.
+
+    Attributes:
+        sha256: hash of the file's bytes.
+        size_bytes: its length.
+        key: hash of everything that the content depends on; equal keys mean interchangeable files.
+        made_by: code that wrote it, e.g. "s2v_pipeline 0.1.0 portrait".
+        made_at: UTC time, ISO 8601.
+        sources: name -> sha256 or key of what it was made from.
+    """
+
+    sha256: str
+    size_bytes: int
+    key: str
+    made_by: str
+    made_at: str
+    sources: Mapping[str, str]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_READ_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def content_key(content: Mapping[str, Any]) -> str:
+    """Hash of a mapping of plain JSON values; independent of the order of its keys.
+
+    Raises:
+        TypeError: a value that JSON cannot hold.
+    """
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path in the same folder that becomes `path` when the block ends well, and vanishes when it does not.
+
+    The temporary name keeps the suffix (encoders choose the container by it) and starts with a dot (readers and the
+    file server skip such files).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{uuid.uuid4().hex}{path.suffix}"
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class ArtifactStore:
+    """Files of every stage under one root folder."""
+
+    root: Path
+
+    def path(self, asset: str, input_id: str, part: str) -> Path:
+        """Where a part lies.
+
+        Raises:
+            ArtifactError: a name that is not one plain path component.
+        """
+        for name in (asset, input_id, part):
+            if not _NAME.fullmatch(name):
+                raise ArtifactError(
+                    "names in the artifact store are letters, digits, '.', '_' and '-', and do not start with a dot",
+                    got=repr(name),
+                    cure="Use the slug that `s2v inputs list` shows.",
+                )
+        return self.root / asset / input_id / part
+
+    def write(
+        self,
+        asset: str,
+        input_id: str,
+        part: str,
+        writer: Callable[[Path], None],
+        *,
+        key: str,
+        made_by: str,
+        sources: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Let `writer` make the file at a temporary path, then put it and its record in place.
+
+        The file appears before its record; a crash between the two leaves a file that readers treat as absent.
+        """
+        path = self.path(asset, input_id, part)
+        record_path = path.with_name(path.name + PROVENANCE_SUFFIX)
+        with atomic_path(path) as temporary:
+            writer(temporary)
+            record = Provenance(
+                sha256=file_sha256(temporary),
+                size_bytes=temporary.stat().st_size,
+                key=key,
+                made_by=made_by,
+                made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                sources=dict(sources or {}),
+            )
+        with atomic_path(record_path) as temporary:
+            temporary.write_text(json.dumps(asdict(record), indent=1))
+        return path
+
+    def provenance(self, asset: str, input_id: str, part: str) -> Provenance | None:
+        """The record of a part, or None where there is no file or no readable record."""
+        path = self.path(asset, input_id, part)
+        record_path = path.with_name(path.name + PROVENANCE_SUFFIX)
+        if not path.is_file() or not record_path.is_file():
+            return None
+        try:
+            return Provenance(**json.loads(record_path.read_text()))
+        except (ValueError, TypeError):
+            return None
+
+    def holds(self, asset: str, input_id: str, part: str, *, key: str) -> bool:
+        """Whether a part exists, was made for `key`, and its bytes are those that were written."""
+        record = self.provenance(asset, input_id, part)
+        if record is None or record.key != key:
+            return False
+        path = self.path(asset, input_id, part)
+        return path.stat().st_size == record.size_bytes and file_sha256(path) == record.sha256
+
+    def read_path(self, asset: str, input_id: str, part: str) -> Path:
+        """Path of a part whose bytes were checked against its record.
+
+        Raises:
+            ArtifactError: the part is missing or its bytes changed after it was written.
+        """
+        path = self.path(asset, input_id, part)
+        record = self.provenance(asset, input_id, part)
+        if record is None:
+            raise ArtifactError(
+                f"{asset}/{input_id}/{part} must exist with its provenance record",
+                got="no such file or no record",
+                cure=f"Materialise {asset} for partition {input_id!r} again.",
+            )
+        found = file_sha256(path)
+        if found != record.sha256:
+            raise ArtifactError(
+                f"{asset}/{input_id}/{part} must have the bytes that were written",
+                got=f"SHA-256 {found[:12]}… instead of {record.sha256[:12]}…",
+                cure=f"Materialise {asset} for partition {input_id!r} again; the damaged file is replaced.",
+            )
+        return path

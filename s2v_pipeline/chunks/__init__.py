@@ -1,0 +1,1 @@
+"""Chunks: which frames each one makes (plan), all that it needs (request), and its latents on disk (latents)."""

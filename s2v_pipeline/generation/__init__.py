@@ -1,0 +1,1 @@
+"""Generators: the protocol, the lazy registry, and one package for each implementation."""
