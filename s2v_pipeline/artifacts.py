@@ -1,10 +1,11 @@
 """Where every stage's files lie, how they get there whole, and what made them.
 
-Belongs here: path per (asset, input, part), atomic writes, a provenance record beside every file, refusal of what does not fit.
+Belongs here: path per (asset, input, part), atomic writes, a provenance record beside every file, refusal of what does
+not fit.
 Does not belong here: what the files mean (each stage reads and writes its own formats), caching policy, Dagster.
 
-On disk: `<root>/<asset>/<input>/<part>` with `<part>.provenance.json` beside it. A file without its record, or one whose
-bytes are not those that the record names, does not exist as far as readers are concerned.
+On disk: `<root>/<asset>/<input>/<part>` with `<part>.provenance.json` beside it. A file without its record, or one
+whose bytes are not those that the record names, does not exist as far as readers are concerned.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Every setting, its default and its reason; layers and where each value came from.
 
-Belongs here: the typed settings, quality presets, layering (defaults < preset < s2v.toml < S2V_* < settings.toml < flags).
+Belongs here: the typed settings, quality presets, layering: defaults < preset < s2v.toml < S2V_* < settings.toml <
+flags.
 Does not belong here: acting on a setting, Dagster's own run configuration.
 
 A layer is a nested mapping as TOML gives it: {"video": {"width_px": 720}}. The environment spells the same setting
@@ -190,8 +191,9 @@ def resolve_settings(layers: Mapping[str, Layer]) -> ResolvedSettings:
     except ValidationError as error:
         first = error.errors()[0]
         dotted = ".".join(str(part) for part in first["loc"])
+        origin = origins.get(dotted, "an unknown name")
         raise SettingsError(
-            f"setting {dotted} (from {origins.get(dotted, 'an unknown name')}) {first['msg'].removeprefix('Value error, ')}",
+            f"setting {dotted} (from {origin}) {first['msg'].removeprefix('Value error, ')}",
             got=repr(first["input"]),
             cure="`s2v config show` lists every setting with its present value and where it came from.",
         ) from error

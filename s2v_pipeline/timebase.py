@@ -1,7 +1,7 @@
 """Samples, frames and seconds, exactly.
 
 Belongs here: integer and Fraction arithmetic on one input's own clock, whose zero is the first audio sample.
-Does not belong here: floats (they appear only where a table or a picture needs them), codecs' time bases, wall-clock time.
+Does not belong here: floats (only where a table or a picture needs them), codecs' time bases, wall-clock time.
 
 Frame i is on screen during [i / fps, (i + 1) / fps); what it shows is the state at the middle of that span.
 """

@@ -36,7 +36,7 @@ def load_latents(path: Path) -> tuple[FrameSpan, dict[str, NDArray[np.generic]]]
     try:
         with safe_open(path, framework="numpy") as file:
             start_frame, stop_frame = json.loads((file.metadata() or {})[_SPAN_KEY])
-            return FrameSpan(start_frame, stop_frame), {name: file.get_tensor(name) for name in file.keys()}
+            return FrameSpan(start_frame, stop_frame), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, KeyError, ValueError) as error:
         raise ArtifactError(
             "chunk latents must be a safetensors file that names its frame span",

@@ -1,0 +1,70 @@
+"""What a stage that works chunk by chunk hands on: which file holds which frames.
+
+Belongs here: the manifests of chunk_latents and rendered_clips.
+Does not belong here: making the files (cluster.tasks), where they lie (artifacts).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from s2v_pipeline.timebase import FrameSpan
+
+
+@dataclass(frozen=True)
+class ChunkFile:
+    """One chunk's file.
+
+    Attributes:
+        index: position in the plan.
+        frames: which frames it holds.
+        part: its name in the artifact store.
+        key: hash of everything that its content depends on.
+        made: whether this run made it; otherwise it was there already.
+        seconds_s: wall time in the worker, the look-up included.
+        worker: "host:pid" of the process that made it or found it.
+    """
+
+    index: int
+    frames: FrameSpan
+    part: str
+    key: str
+    made: bool
+    seconds_s: float
+    worker: str
+
+
+@dataclass(frozen=True)
+class ChunkManifest:
+    """All chunks of one video at one stage, in order.
+
+    Raises:
+        ValueError: the chunks do not follow each other from frame 0 without gap.
+    """
+
+    input_id: str
+    asset: str
+    generator: str
+    fingerprint: str
+    fps: Fraction
+    width_px: int
+    height_px: int
+    chunks: tuple[ChunkFile, ...]
+
+    def __post_init__(self) -> None:
+        expected_start = 0
+        for position, chunk in enumerate(self.chunks):
+            if chunk.index != position or chunk.frames.start_frame != expected_start:
+                raise ValueError(f"chunk files must follow the plan in order; got {chunk} at position {position}")
+            expected_start = chunk.frames.stop_frame
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of the whole video."""
+        return self.chunks[-1].frames.stop_frame if self.chunks else 0
+
+    @property
+    def n_made(self) -> int:
+        """Chunks that this run made, rather than found."""
+        return sum(chunk.made for chunk in self.chunks)

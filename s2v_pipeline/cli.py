@@ -1,0 +1,250 @@
+"""The command line: `s2v demo | generate | inputs | up | doctor | config`.
+
+Belongs here: flags, progress bars, what is printed. Does not belong here: any work (defs.launch, api, up, doctor).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from s2v_pipeline.errors import S2VError
+from s2v_pipeline.settings import Quality, flatten, load_settings
+
+if TYPE_CHECKING:
+    from s2v_pipeline.defs.launch import Project, RunOutcome
+    from s2v_pipeline.inputs.source import InputSource
+    from s2v_pipeline.settings import Settings
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130  # the shell's convention: 128 + SIGINT
+SAMPLE_NAME = "astronaut"
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="Portrait and speech in, talking video out."
+)
+inputs_app = typer.Typer(no_args_is_help=True, help="Register inputs; each is a Dagster partition.")
+config_app = typer.Typer(no_args_is_help=True, help="Settings and where they come from.")
+app.add_typer(inputs_app, name="inputs")
+app.add_typer(config_app, name="config")
+
+
+@app.command()
+def demo() -> None:
+    """Make a video from the sample that comes with the package."""
+    from s2v_pipeline.inputs.scan import folder_source
+    from s2v_pipeline.packaged import packaged_path
+
+    source = folder_source(packaged_path("samples") / SAMPLE_NAME, origin="command")
+    _generate(source, output=None, way_in="s2v demo")
+
+
+@app.command()
+def generate(
+    image: Annotated[Path, typer.Option(help="Portrait: PNG, JPEG, WebP, BMP, TIFF, GIF.")],
+    audio: Annotated[Path, typer.Option(help="Speech: anything FFmpeg decodes, a video's sound track too.")],
+    prompt: Annotated[str, typer.Option(help="Style in plain words: calm, energetic, smiling, serious ...")] = "",
+    transcript: Annotated[
+        Path | None, typer.Option(help="Text file with what is said; recognised from the sound when absent.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Where a copy of the mp4 goes.")] = None,
+    quality: Annotated[Quality | None, typer.Option(help="Preset of size and encoding.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width in pixels, even.")] = None,
+    height: Annotated[int | None, typer.Option(help="Height in pixels, even.")] = None,
+    fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 30000/1001.")] = None,
+    generator: Annotated[str | None, typer.Option(help="Name of a registered generator.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the input.")] = None,
+    name: Annotated[str | None, typer.Option(help="What the input is called in Dagster.")] = None,
+) -> None:
+    """Make one video. The same command goes on where it was interrupted."""
+    from s2v_pipeline.api import command_source, flag_layer
+    from s2v_pipeline.inputs.source import MAX_TRANSCRIPT_BYTES, read_text
+
+    for path in (image, audio):
+        if not path.is_file():
+            raise typer.BadParameter(f"no file {path}")
+    source = command_source(
+        image,
+        audio,
+        prompt=prompt,
+        transcript=read_text(transcript, max_bytes=MAX_TRANSCRIPT_BYTES) if transcript else None,
+        settings=flag_layer(quality=quality, width=width, height=height, fps=fps, generator=generator, seed=seed),
+        name=name,
+    )
+    _generate(source, output=output, way_in="s2v generate")
+
+
+@inputs_app.command("add")
+def inputs_add(
+    image: Annotated[Path, typer.Option(help="Portrait.")],
+    audio: Annotated[Path, typer.Option(help="Speech.")],
+    name: Annotated[str, typer.Option(help="What the input is called in Dagster.")],
+    prompt: Annotated[str, typer.Option(help="Style in plain words.")] = "",
+    transcript: Annotated[Path | None, typer.Option(help="Text file with what is said.")] = None,
+) -> None:
+    """Register one input without making its video."""
+    from s2v_pipeline.defs.launch import register
+    from s2v_pipeline.inputs.source import MAX_TRANSCRIPT_BYTES, given_source, read_text
+
+    source = given_source(
+        name,
+        image=image,
+        audio=audio,
+        prompt=prompt,
+        transcript=read_text(transcript, max_bytes=MAX_TRANSCRIPT_BYTES) if transcript else None,
+    )
+    project = _project()
+    with project.instance() as instance:
+        (input_id,) = register(project, instance, [source])
+    print(f"registered {source.name!r} as partition {input_id}")
+    print(f"make its video: dg launch --job make_video --partition {input_id}, or Materialize in `s2v up`")
+
+
+@inputs_app.command("list")
+def inputs_list() -> None:
+    """Show registered inputs and what the watched folder holds."""
+    from s2v_pipeline.inputs.scan import scan_inputs
+
+    project = _project()
+    sources = project.pipeline.catalogue().list()
+    store = project.pipeline.store()
+    for source in sources:
+        done = store.path("final_videos", source.input_id, f"{source.input_id}.mp4")
+        print(f"{source.input_id:40} {source.origin:9} {'video ' + str(done) if done.exists() else 'no video yet'}")
+    scan = scan_inputs(
+        project.pipeline.inputs_folder(), settle_s=project.settings().settings.inputs.settle_s, now_s=time.time()
+    )
+    known = {source.input_id for source in sources}
+    for source in scan.ready:
+        if source.input_id not in known:
+            print(
+                f"{source.input_id:40} {source.origin:9} in the watched folder, not taken up yet (is `s2v up` running?)"
+            )
+    for waiting in scan.waiting:
+        print(f"{waiting.name}: waiting: {waiting.reason}")
+    for refused in scan.refused:
+        print(f"{refused.name}: refused: {refused.error}")
+
+
+@inputs_app.command("register-dataset")
+def inputs_register_dataset(
+    manifest: Annotated[Path, typer.Argument(help="CSV or Parquet: id, image, audio, prompt, transcript, settings.")],
+) -> None:
+    """Register every row of a dataset manifest as a partition; a backfill in Dagster then makes the videos."""
+    from s2v_pipeline.defs.launch import register
+    from s2v_pipeline.inputs.manifest import read_manifest
+
+    rows = read_manifest(manifest)
+    project = _project()
+    with project.instance() as instance:
+        keys = register(project, instance, rows.sources)
+    print(f"registered {len(keys)} inputs, refused {len(rows.refused)} rows")
+    for refused in rows.refused:
+        print(f"row {refused.row} ({refused.id}): {refused.error}", file=sys.stderr)
+    if keys:
+        print(
+            "make their videos: in `s2v up` open Jobs > make_video > Materialize, or\n"
+            f"  dagster job backfill -w workspace.yaml -j make_video --noprompt --partitions {','.join(keys[:3])}..."
+        )
+    if rows.refused:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def up() -> None:
+    """Start the Dagster UI, its daemon with the sensor, and the file server; Ctrl-C ends them all."""
+    from s2v_pipeline.up import serve
+
+    project = _project()
+    raise typer.Exit(serve(project, say=print))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what is missing and the cure."""
+    from s2v_pipeline.doctor import diagnose
+
+    findings = diagnose(_settings())
+    for finding in findings:
+        print(f"{finding.status:8} {finding.name}: {finding.detail}")
+        if finding.status != "ok" and finding.cure:
+            print(f"{'':8} -> {finding.cure}")
+    if any(finding.status == "problem" for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@config_app.command("show")
+def config_show() -> None:
+    """Print every setting, its value and the layer that it came from."""
+    resolved = load_settings(project_dir=Path.cwd(), environment=os.environ)
+    for name, value in flatten(resolved.settings.model_dump(mode="json")):
+        print(f"{name:32} {value!s:24} {resolved.origins.get(name, 'default')}")
+
+
+@config_app.command("home")
+def config_home() -> None:
+    """Print the folder of the Dagster instance, for DAGSTER_HOME; made and configured when it is not there."""
+    from s2v_pipeline.defs.instance import dagster_home
+
+    print(dagster_home(_settings().paths.dagster_home))
+
+
+def main() -> None:
+    """Entry point: the pipeline's own errors become one message and exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except S2VError as error:
+        print(f"s2v: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from error
+    except KeyboardInterrupt:
+        print("s2v: interrupted; finished chunks are kept, the same command goes on from there", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+def _project() -> Project:
+    from s2v_pipeline.defs.launch import Project
+
+    return Project(Path.cwd())
+
+
+def _settings() -> Settings:
+    return load_settings(project_dir=Path.cwd(), environment=os.environ).settings
+
+
+def _generate(source: InputSource, *, output: Path | None, way_in: str) -> None:
+    from s2v_pipeline.api import copy_video
+    from s2v_pipeline.defs.launch import register, run_here
+    from s2v_pipeline.progress_bars import progress_bars
+
+    project = _project()
+    started_at = time.perf_counter()
+    with project.instance() as instance:
+        (input_id,) = register(project, instance, [source])
+        with progress_bars():
+            outcome = run_here(project, instance, input_id, way_in=way_in)
+    if outcome.error is not None or outcome.video is None:
+        raise outcome.error or AssertionError("a run without an error has a video")
+    store = project.pipeline.store()
+    video = store.path("final_videos", input_id, outcome.video.video_part)
+    if output is not None:
+        video = copy_video(video, output)
+    _print_outcome(outcome, video, time.perf_counter() - started_at, project.settings().settings.server.dagster_port)
+
+
+def _print_outcome(outcome: RunOutcome, video: Path, took_s: float, port: int) -> None:
+    if outcome.video is None:
+        raise AssertionError("only a run that made a video is printed")
+    print("\nseconds by step:")
+    for step, seconds in outcome.step_s.items():
+        print(f"  {step:44} {seconds:7.2f}")
+    length_s = float(outcome.video.video_s)
+    print(f"  {'all, start-up included':44} {took_s:7.2f}  ({took_s / length_s:.2f} x the video's {length_s:.2f} s)")
+    print(f"\nvideo: {video}")
+    print(f"see it in the Dagster UI: s2v up, then http://127.0.0.1:{port}/runs/{outcome.run_id}")

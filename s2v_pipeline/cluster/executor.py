@@ -1,0 +1,103 @@
+"""What an executor promises, and the one that needs no cluster.
+
+Belongs here: the protocol, its values, the in-process implementation, choosing one from the settings.
+Does not belong here: Ray (ray_executor), what the tasks do (tasks).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+from s2v_pipeline.settings import ClusterSettings
+
+ResultT = TypeVar("ResultT")
+ResultT_co = TypeVar("ResultT_co", covariant=True)
+
+
+class Task(Protocol[ResultT_co]):
+    """Work for one worker: picklable, idempotent, and pure but for the files that it writes atomically."""
+
+    @property
+    def label(self) -> str:
+        """A few words for logs, such as "chunk 3"."""
+        ...
+
+    def run(self) -> ResultT_co:
+        """Do the work; may run more than once when a worker dies."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExecutorInfo:
+    """What a run's metadata says about where its chunks were made."""
+
+    kind: str
+    address: str
+    n_cpus: int
+
+
+@runtime_checkable
+class ChunkExecutor(Protocol):
+    """Runs independent tasks; the order of completion is free, the order of results is the order of tasks.
+
+    The first task that fails ends the others and its error is raised; what they had finished is on disk. An interrupt
+    (KeyboardInterrupt, Dagster's termination) frees the workers before it goes on.
+    """
+
+    def start(self) -> None:
+        """Begin to make workers available; returns at once."""
+        ...
+
+    def run(self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None]) -> list[ResultT]:
+        """Results of all tasks; `on_done` is called in the caller's thread as each one ends.
+
+        Raises:
+            ClusterError: workers could not be had, or died more often than the settings allow.
+            Exception: whatever a task raised.
+        """
+        ...
+
+    def info(self) -> ExecutorInfo:
+        """Where tasks run; waits until that is known."""
+        ...
+
+    def stop(self) -> None:
+        """Free everything that `start` or `run` took; may be called twice."""
+        ...
+
+
+class InProcessExecutor:
+    """One task after another in the calling process."""
+
+    def start(self) -> None:
+        """Nothing to do: the process is there."""
+
+    def run(self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None]) -> list[ResultT]:
+        """See `ChunkExecutor.run`."""
+        results = []
+        for task in tasks:
+            result = task.run()
+            on_done(result)
+            results.append(result)
+        return results
+
+    def info(self) -> ExecutorInfo:
+        """This process, one task at a time."""
+        return ExecutorInfo(kind="in_process", address=f"pid {os.getpid()}", n_cpus=1)
+
+    def stop(self) -> None:
+        """Nothing to free."""
+
+
+def make_executor(settings: ClusterSettings) -> ChunkExecutor:
+    """The executor that the settings name; not started."""
+    if settings.executor == "in_process":
+        return InProcessExecutor()
+    # Ray is imported only by those who use it: it costs most of a second.
+    ray_executor = importlib.import_module("s2v_pipeline.cluster.ray_executor")
+    executor: ChunkExecutor = ray_executor.RayExecutor(settings)
+    return executor

@@ -1,0 +1,196 @@
+"""Chunks on Ray: a local one started for the run, or an existing one by address. The only module that imports ray.
+
+Belongs here: connecting, submitting, waiting, cancelling, giving back.
+Does not belong here: what tasks do, which tasks there are, Dagster.
+
+Ray is imported inside functions: definitions and code servers load without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from s2v_pipeline.cluster.executor import ExecutorInfo, ResultT, Task
+from s2v_pipeline.errors import ClusterError, S2VError
+from s2v_pipeline.settings import ClusterSettings
+
+_log = logging.getLogger(__name__)
+
+# Ray's own blocking waits swallow the interrupt by which Dagster terminates a run; polling lets it through. A tenth of
+# a second is short beside a chunk and costs nothing measurable.
+_POLL_S = 0.1
+_BYTES_PER_MB = 1 << 20
+_NAMESPACE = "s2v_pipeline"
+# Since 2.59 Ray decides by the presence of a token file whether it authenticates; processes of one cluster must agree,
+# so the mode is always said. A cluster without authentication needs RAY_AUTH_MODE=disabled in the environment.
+_AUTH_MODE_VARIABLE = "RAY_AUTH_MODE"
+_DEFAULT_AUTH_MODE = "token"
+
+
+class RayExecutor:
+    """Runs each task as a Ray task with one CPU.
+
+    `start` connects in a background thread, so that a local Ray comes up while the audio is analysed.
+    """
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self._settings = settings
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._owns_cluster = False
+
+    def start(self) -> None:
+        """Begin to connect; errors come out of `run` or `info`."""
+        if self._thread is None:
+            self._error = None
+            self._thread = threading.Thread(target=self._connect_or_keep_error, name="ray-connect", daemon=True)
+            self._thread.start()
+
+    def info(self) -> ExecutorInfo:
+        """Address and CPUs of the cluster."""
+        self._wait_until_connected()
+        import ray
+
+        return ExecutorInfo(
+            kind="ray (local)" if self._owns_cluster else "ray",
+            address=ray.get_runtime_context().gcs_address,
+            n_cpus=int(ray.cluster_resources().get("CPU", 0)),
+        )
+
+    def run(self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None]) -> list[ResultT]:
+        """See `ChunkExecutor.run`; a task whose worker dies is redone `task_retries` times."""
+        if not tasks:
+            return []
+        self._wait_until_connected()
+        import ray
+
+        remote = ray.remote(num_cpus=1, max_retries=self._settings.task_retries, retry_exceptions=False)(_run_task)
+        indices = {remote.remote(task): index for index, task in enumerate(tasks)}
+        results: dict[int, ResultT] = {}
+        pending = list(indices)
+        try:
+            while pending:
+                done, pending = ray.wait(pending, num_returns=len(pending), timeout=0)
+                for ref in done:
+                    results[indices[ref]] = _result(ref, tasks[indices[ref]], self._settings.task_retries)
+                    on_done(results[indices[ref]])
+                if pending and not done:
+                    time.sleep(_POLL_S)
+        finally:
+            for ref in pending:
+                ray.cancel(ref, force=True)
+        return [results[index] for index in range(len(tasks))]
+
+    def stop(self) -> None:
+        """Leave the cluster; a local one ends with all its processes."""
+        if self._thread is None:
+            return
+        self._thread.join()
+        self._thread = None
+        if self._error is None:
+            import ray
+
+            ray.shutdown()
+
+    def _wait_until_connected(self) -> None:
+        self.start()
+        thread = self._thread
+        while thread is not None and thread.is_alive():
+            # A join with a timeout returns to Python often enough for an interrupt to be raised.
+            thread.join(_POLL_S)
+        if self._error is not None:
+            raise self._error
+
+    def _connect_or_keep_error(self) -> None:
+        try:
+            self._connect()
+        except (S2VError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+            self._error = (
+                error
+                if isinstance(error, S2VError)
+                else ClusterError(
+                    "Ray must start or be reachable",
+                    got=f"{type(error).__name__}: {error}",
+                    cure="`s2v doctor` checks memory, /dev/shm and the address; cluster.executor = 'in_process' works "
+                    "without Ray.",
+                )
+            )
+
+    def _connect(self) -> None:
+        os.environ.setdefault(_AUTH_MODE_VARIABLE, _DEFAULT_AUTH_MODE)
+        # Ray reports usage to a server on the internet unless told not to; a pipeline on private speech must not.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+
+        started_at = time.monotonic()
+        if ray.is_initialized():
+            _log.info("using the Ray connection that this process already has")
+            return
+        common: dict[str, Any] = {"namespace": _NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
+        if self._settings.address is None:
+            ray.init(
+                address="local",
+                num_cpus=self._settings.num_cpus,
+                include_dashboard=False,
+                object_store_memory=self._settings.object_store_mb * _BYTES_PER_MB,
+                **common,
+            )
+            self._owns_cluster = True
+        else:
+            _probe(self._settings.address, self._settings.connect_timeout_s)
+            ray.init(address=self._settings.address, **common)
+        _log.info("Ray is ready after %.1f s", time.monotonic() - started_at)
+
+
+def _run_task(task: Task[ResultT]) -> ResultT:
+    """What a Ray worker runs."""
+    import cv2
+
+    # One CPU was asked for: OpenCV's own threads would fight with the other workers.
+    cv2.setNumThreads(1)
+    return task.run()
+
+
+def _result(ref: Any, task: Task[ResultT], task_retries: int) -> ResultT:
+    import ray
+
+    try:
+        result: ResultT = ray.get(ref)
+    except ray.exceptions.RayTaskError as error:
+        # Ray wraps what the task raised; the pipeline's own errors come out as themselves.
+        if isinstance(error.cause, S2VError):
+            raise error.cause from error
+        raise
+    except (ray.exceptions.RayError, ray.exceptions.RaySystemError) as error:
+        raise ClusterError(
+            f"the worker of {task.label} must live until its work is done, at most {task_retries} of them may die",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            cure="Finished chunks are kept: run it again. If it happens again, look at the worker's memory "
+            "(`s2v doctor`) and lower cluster.num_cpus.",
+        ) from error
+    return result
+
+
+def _probe(address: str, timeout_s: float) -> None:
+    """Fail at once where nobody listens; Ray itself would try for over ten minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ClusterError(
+            "cluster.address must be host:port",
+            got=repr(address),
+            cure="Take the address that `ray start --head` printed, e.g. 10.0.0.1:6379.",
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=timeout_s).close()
+    except OSError as error:
+        raise ClusterError(
+            f"a Ray cluster must listen at cluster.address = {address}",
+            got=f"{type(error).__name__}: {error}",
+            cure="Start it with `ray start --head`, or unset cluster.address to use a local Ray.",
+        ) from error

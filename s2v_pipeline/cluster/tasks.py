@@ -1,0 +1,139 @@
+"""What workers do: make a chunk's latents, render a chunk's clip. A file that is there already is not made again.
+
+Belongs here: look up, make, store, report; one task a chunk.
+Does not belong here: how latents or clips are made (generation, clips), who runs the task (executor).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2v_pipeline.artifacts import ArtifactStore, content_key
+from s2v_pipeline.chunks.latents import load_latents, save_latents
+from s2v_pipeline.chunks.manifest import ChunkFile
+from s2v_pipeline.chunks.request import ChunkRequest
+from s2v_pipeline.clips.encode import encode_clip
+from s2v_pipeline.generation.protocol import GeneratedChunk
+from s2v_pipeline.generation.registry import GeneratorSpec, load_generator
+from s2v_pipeline.media import FrameBatch
+from s2v_pipeline.settings import VideoSettings
+
+_log = logging.getLogger(__name__)
+
+LATENTS_ASSET = "chunk_latents"
+CLIPS_ASSET = "rendered_clips"
+CLIP_CODE_VERSION = "1"
+"""Raised when encoding changes a clip's bytes for the same latents and settings."""
+_KEY_LETTERS_IN_NAME = 16  # 64 bits: enough that two keys of one input never share a file name
+
+
+@dataclass(frozen=True)
+class GenerateChunk:
+    """Make one chunk's latents and store them."""
+
+    spec: GeneratorSpec
+    request: ChunkRequest
+    store: ArtifactStore
+
+    @property
+    def label(self) -> str:
+        """See `Task`."""
+        return f"latents of chunk {self.request.index}"
+
+    def run(self) -> ChunkFile:
+        """See `Task`."""
+        started_at = time.perf_counter()
+        generator = load_generator(self.spec)
+        key = self.request.key(generator.fingerprint)
+        part = _part_name(self.request.index, key, ".safetensors")
+        made = not self.store.holds(LATENTS_ASSET, self.request.input_id, part, key=key)
+        if made:
+            chunk = generator.generate(self.request, None)
+            self.store.write(
+                LATENTS_ASSET,
+                self.request.input_id,
+                part,
+                lambda path: save_latents(path, chunk.frames, chunk.latents),
+                key=key,
+                made_by=generator.fingerprint,
+                sources={"portrait": self.request.portrait.sha256},
+            )
+        return _chunk_file(self.request, part, key, made, started_at)
+
+
+@dataclass(frozen=True)
+class RenderClip:
+    """Decode one chunk's latents to frames and encode them to one clip."""
+
+    spec: GeneratorSpec
+    request: ChunkRequest
+    latents: ChunkFile
+    video: VideoSettings
+    store: ArtifactStore
+
+    @property
+    def label(self) -> str:
+        """See `Task`."""
+        return f"clip of chunk {self.request.index}"
+
+    @property
+    def key(self) -> str:
+        """Hash of what the clip depends on: the latents and everything that changes their encoding."""
+        encoding: Mapping[str, object] = self.video.model_dump(mode="json", exclude={"audio_kbps"})
+        return content_key({"latents": self.latents.key, "encoding": dict(encoding), "code": CLIP_CODE_VERSION})
+
+    def run(self) -> ChunkFile:
+        """See `Task`."""
+        started_at = time.perf_counter()
+        key = self.key
+        part = _part_name(self.request.index, key, ".mp4")
+        made = not self.store.holds(CLIPS_ASSET, self.request.input_id, part, key=key)
+        if made:
+            generator = load_generator(self.spec)
+            latents_path = self.store.read_path(LATENTS_ASSET, self.request.input_id, self.latents.part)
+            frames, latents = load_latents(latents_path)
+            batches = generator.decode(self.request, GeneratedChunk(frames, latents))
+            self.store.write(
+                CLIPS_ASSET,
+                self.request.input_id,
+                part,
+                lambda path: _encode(path, batches, self.request, self.video),
+                key=key,
+                made_by=generator.fingerprint,
+                sources={LATENTS_ASSET: self.latents.key},
+            )
+        return _chunk_file(self.request, part, key, made, started_at)
+
+
+def _encode(path: Path, batches: Iterator[FrameBatch], request: ChunkRequest, video: VideoSettings) -> None:
+    encode_clip(
+        batches,
+        path,
+        frames=request.frames,
+        fps=request.fps,
+        width_px=request.width_px,
+        height_px=request.height_px,
+        settings=video,
+    )
+
+
+def _part_name(index: int, key: str, suffix: str) -> str:
+    return f"{index:05d}-{key[:_KEY_LETTERS_IN_NAME]}{suffix}"
+
+
+def _chunk_file(request: ChunkRequest, part: str, key: str, made: bool, started_at: float) -> ChunkFile:
+    return ChunkFile(
+        index=request.index,
+        frames=request.frames,
+        part=part,
+        key=key,
+        made=made,
+        seconds_s=round(time.perf_counter() - started_at, 3),
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )

@@ -1,0 +1,74 @@
+"""Resources: what turns Dagster's configuration into plain objects that the stages take.
+
+Belongs here: settings, store and catalogue of this project folder; the executor that makes chunks.
+Does not belong here: what any of them does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from s2v_pipeline.artifacts import ArtifactStore
+from s2v_pipeline.cluster.executor import ChunkExecutor, make_executor
+from s2v_pipeline.inputs.catalogue import InputCatalogue
+from s2v_pipeline.inputs.source import InputSource
+from s2v_pipeline.settings import ResolvedSettings, Settings, load_settings
+
+CATALOGUE_FOLDER = "catalogue"
+
+
+class PipelineResource(dg.ConfigurableResource):  # type: ignore[misc]
+    """Settings, artifact store and input catalogue of one project folder.
+
+    Attributes:
+        project_dir: folder of s2v.toml; relative paths in the settings start here. Empty means the working folder.
+    """
+
+    project_dir: str = ""
+
+    def folder(self) -> Path:
+        """The project folder."""
+        return Path(self.project_dir) if self.project_dir else Path.cwd()
+
+    def settings(self) -> Settings:
+        """Settings of the machine: everything but inputs' own and flags."""
+        return load_settings(project_dir=self.folder(), environment=os.environ).settings
+
+    def settings_for(self, source: InputSource) -> ResolvedSettings:
+        """Settings of one input: its own settings.toml, or the flags that it was given with, win."""
+        own = {"flags" if source.origin == "command" else "input_layer": source.settings}
+        return load_settings(project_dir=self.folder(), environment=os.environ, **own)
+
+    def store(self) -> ArtifactStore:
+        """The artifact store."""
+        return ArtifactStore(self.folder() / self.settings().paths.artifacts)
+
+    def catalogue(self) -> InputCatalogue:
+        """The record of which partition means which files."""
+        return InputCatalogue(self.folder() / self.settings().paths.artifacts / CATALOGUE_FOLDER)
+
+    def inputs_folder(self) -> Path:
+        """The watched folder."""
+        return self.folder() / self.settings().paths.inputs
+
+
+class ExecutorResource(dg.ConfigurableResourceFactory[ChunkExecutor]):  # type: ignore[misc]
+    """The executor of the settings; starts when the run starts, so that Ray comes up while audio is analysed."""
+
+    pipeline: dg.ResourceDependency[PipelineResource]
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[ChunkExecutor, None, None]:
+        """Started executor; freed when the run ends, however it ends."""
+        del context
+        executor = make_executor(self.pipeline.settings().cluster)
+        executor.start()
+        try:
+            yield executor
+        finally:
+            executor.stop()

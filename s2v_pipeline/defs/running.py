@@ -1,0 +1,88 @@
+"""How asset bodies run: progress, errors that no retry can mend, and an end to work when a run is terminated.
+
+Belongs here: what every asset body needs around its stage's functions. Does not belong here: the assets.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+
+import dagster as dg
+
+from s2v_pipeline.chunks.manifest import ChunkFile
+from s2v_pipeline.cluster.executor import ChunkExecutor, Task
+from s2v_pipeline.errors import InputError, S2VError, SettingsError
+from s2v_pipeline.progress_bars import PROGRESS_LOGGER
+
+_progress = logging.getLogger(PROGRESS_LOGGER)
+
+ProgressCallback = Callable[[int, int], None]
+
+
+def report_progress(context: dg.AssetExecutionContext) -> ProgressCallback:
+    """A callback (n_done, n_total) that tells whoever listens how far this asset is."""
+    stage = context.asset_key.path[-1]
+
+    def report(n_done: int, n_total: int) -> None:
+        _progress.info("%s %d/%d", stage, n_done, n_total, extra={"stage": stage, "n_done": n_done, "n_total": n_total})
+
+    return report
+
+
+@contextmanager
+def user_errors_are_final(context: dg.AssetExecutionContext) -> Generator[None, None, None]:
+    """Turn errors that no retry can mend into failures that Dagster does not retry.
+
+    Bad input and settings fail at once with their message. An interrupt (Terminate in the UI) must not become a step
+    retry either (https://github.com/dagster-io/dagster/issues/15026).
+
+    Raises:
+        dagster.Failure: instead of those; everything else passes as it is.
+    """
+    try:
+        yield
+    except (InputError, SettingsError) as error:
+        raise dg.Failure(
+            description=str(error),
+            metadata={"rule": error.rule, "got": error.got, "cure": error.cure, "input": context.partition_key},
+            allow_retries=False,
+        ) from error
+    except S2VError as error:
+        context.log.error("%s", error)
+        raise
+    except Exception:
+        raise
+    except BaseException as interrupt:
+        raise dg.Failure(
+            description=f"Interrupted ({type(interrupt).__name__}). Finished chunks are kept; run it again to go on.",
+            allow_retries=False,
+        ) from interrupt
+
+
+def run_tasks(
+    context: dg.AssetExecutionContext, executor: ChunkExecutor, tasks: Sequence[Task[ChunkFile]]
+) -> list[ChunkFile]:
+    """Run one task a chunk; each one that ends is logged and counted."""
+    report = report_progress(context)
+    report(0, len(tasks))
+    n_done = 0
+
+    def on_done(chunk: ChunkFile) -> None:
+        nonlocal n_done
+        n_done += 1
+        context.log.info(
+            "chunk %d (frames %d-%d) %s in %.1f s by %s; %d of %d done",
+            chunk.index,
+            chunk.frames.start_frame,
+            chunk.frames.stop_frame,
+            "made" if chunk.made else "found",
+            chunk.seconds_s,
+            chunk.worker,
+            n_done,
+            len(tasks),
+        )
+        report(n_done, len(tasks))
+
+    return executor.run(tasks, on_done)
