@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import threading
 import time
@@ -30,7 +31,9 @@ _NAMESPACE = "s2v_pipeline"
 # Since 2.59 Ray decides by the presence of a token file whether it authenticates; processes of one cluster must agree,
 # so the mode is always said. A cluster without authentication needs RAY_AUTH_MODE=disabled in the environment.
 _AUTH_MODE_VARIABLE = "RAY_AUTH_MODE"
+_AUTH_TOKEN_VARIABLE = "RAY_AUTH_TOKEN"  # noqa: S105 (a name, not a secret)
 _DEFAULT_AUTH_MODE = "token"
+_TOKEN_BYTES = 32
 
 
 class RayExecutor:
@@ -42,14 +45,18 @@ class RayExecutor:
     def __init__(self, settings: ClusterSettings) -> None:
         self._settings = settings
         self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._connected = threading.Event()
+        self._released = threading.Event()
+        self._error: S2VError | None = None
         self._owns_cluster = False
 
     def start(self) -> None:
         """Begin to connect; errors come out of `run` or `info`."""
         if self._thread is None:
+            self._connected.clear()
+            self._released.clear()
             self._error = None
-            self._thread = threading.Thread(target=self._connect_or_keep_error, name="ray-connect", daemon=True)
+            self._thread = threading.Thread(target=self._hold_connection, name="ray-connection", daemon=True)
             self._thread.start()
 
     def info(self) -> ExecutorInfo:
@@ -91,47 +98,45 @@ class RayExecutor:
         """Leave the cluster; a local one ends with all its processes."""
         if self._thread is None:
             return
+        self._released.set()
         self._thread.join()
         self._thread = None
-        if self._error is None:
-            import ray
-
-            ray.shutdown()
 
     def _wait_until_connected(self) -> None:
         self.start()
-        thread = self._thread
-        while thread is not None and thread.is_alive():
-            # A join with a timeout returns to Python often enough for an interrupt to be raised.
-            thread.join(_POLL_S)
+        # A wait with a timeout returns to Python often enough for an interrupt to be raised.
+        while not self._connected.wait(_POLL_S):
+            pass
         if self._error is not None:
             raise self._error
 
-    def _connect_or_keep_error(self) -> None:
+    def _hold_connection(self) -> None:
+        """Connect, then live until `stop`: the kernel ends a local Ray's processes when the thread that started them
+        ends (PR_SET_PDEATHSIG is about threads), which is also why no Ray outlives a killed run."""
+        _set_environment(local=self._settings.address is None)
+        import ray
+
         try:
             self._connect()
-        except (S2VError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-            self._error = (
-                error
-                if isinstance(error, S2VError)
-                else ClusterError(
-                    "Ray must start or be reachable",
-                    got=f"{type(error).__name__}: {error}",
-                    cure="`s2v doctor` checks memory, /dev/shm and the address; cluster.executor = 'in_process' works "
-                    "without Ray.",
-                )
+        except S2VError as error:
+            self._error = error
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            self._error = ClusterError(
+                "Ray must start or be reachable",
+                got=f"{type(error).__name__}: {error}",
+                cure="`s2v doctor` checks memory, /dev/shm and the address; cluster.executor = 'in_process' works "
+                "without Ray.",
             )
+        finally:
+            self._connected.set()
+        if self._error is None:
+            self._released.wait()
+            ray.shutdown()
 
     def _connect(self) -> None:
-        os.environ.setdefault(_AUTH_MODE_VARIABLE, _DEFAULT_AUTH_MODE)
-        # Ray reports usage to a server on the internet unless told not to; a pipeline on private speech must not.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
         started_at = time.monotonic()
-        if ray.is_initialized():
-            _log.info("using the Ray connection that this process already has")
-            return
         common: dict[str, Any] = {"namespace": _NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
         if self._settings.address is None:
             ray.init(
@@ -146,6 +151,18 @@ class RayExecutor:
             _probe(self._settings.address, self._settings.connect_timeout_s)
             ray.init(address=self._settings.address, **common)
         _log.info("Ray is ready after %.1f s", time.monotonic() - started_at)
+
+
+def _set_environment(*, local: bool) -> None:
+    """Variables that Ray reads when it is imported and hands to the processes that it starts."""
+    os.environ.setdefault(_AUTH_MODE_VARIABLE, _DEFAULT_AUTH_MODE)
+    # Ray reports usage to a server on the internet unless told not to; a pipeline on private speech must not.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray announces a change of how CPU-only workers see GPUs; saying the new behaviour silences the warning.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if local:
+        # A local Ray is this process's own: a token that nobody else has, and no file in the home folder.
+        os.environ.setdefault(_AUTH_TOKEN_VARIABLE, secrets.token_hex(_TOKEN_BYTES))
 
 
 def _run_task(task: Task[ResultT]) -> ResultT:

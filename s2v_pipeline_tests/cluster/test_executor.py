@@ -1,0 +1,159 @@
+"""One contract suite for every executor, and what only Ray can do wrong."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from s2v_pipeline.cluster.executor import ChunkExecutor, InProcessExecutor, make_executor
+from s2v_pipeline.cluster.ray_executor import RayExecutor
+from s2v_pipeline.errors import ClusterError, ImageError
+from s2v_pipeline.settings import ClusterSettings
+
+
+@dataclass(frozen=True)
+class Square:
+    """A task whose result tells who made it."""
+
+    number: int
+    sleep_s: float = 0.0
+
+    @property
+    def label(self) -> str:
+        return f"square of {self.number}"
+
+    def run(self) -> tuple[int, int]:
+        time.sleep(self.sleep_s)
+        return self.number**2, os.getpid()
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """A task that fails as the pipeline's own code does."""
+
+    label: str = "refusal"
+
+    def run(self) -> tuple[int, int]:
+        raise ImageError("a portrait must show a face", got="none", cure="Use another one.")
+
+
+@dataclass(frozen=True)
+class DieOnce:
+    """A task whose first worker is killed, as by the kernel's out-of-memory killer."""
+
+    marker: Path
+    label: str = "mortal"
+
+    def run(self) -> tuple[int, int]:
+        if not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), 9)
+        return 1, os.getpid()
+
+
+@dataclass(frozen=True)
+class DieAlways:
+    """A task that no worker survives."""
+
+    label: str = "deadly"
+
+    def run(self) -> tuple[int, int]:
+        os.kill(os.getpid(), 9)
+        raise AssertionError("not reached")
+
+
+@pytest.fixture(scope="module")
+def ray_executor() -> Iterator[RayExecutor]:
+    executor = RayExecutor(ClusterSettings(num_cpus=2, task_retries=1))
+    executor.start()
+    yield executor
+    executor.stop()
+
+
+@pytest.fixture(params=["in_process", "ray"])
+def executor(request: pytest.FixtureRequest) -> ChunkExecutor:
+    return InProcessExecutor() if request.param == "in_process" else request.getfixturevalue("ray_executor")
+
+
+def test_results_come_in_the_order_of_tasks(executor: ChunkExecutor) -> None:
+    tasks = [Square(3, sleep_s=0.3), Square(1), Square(2)]
+    seen: list[int] = []
+    results = executor.run(tasks, lambda result: seen.append(result[0]))
+    assert [value for value, _ in results] == [9, 1, 4]
+    assert sorted(seen) == [1, 4, 9]
+
+
+def test_no_tasks_no_results(executor: ChunkExecutor) -> None:
+    assert executor.run([], lambda _: None) == []
+
+
+def test_own_errors_come_out_as_themselves(executor: ChunkExecutor) -> None:
+    with pytest.raises(ImageError, match="must show a face; got none. Use another one."):
+        executor.run([Square(1), Refuse()], lambda _: None)
+
+
+def test_info_names_the_place(executor: ChunkExecutor) -> None:
+    info = executor.info()
+    assert info.n_cpus >= 1
+    assert info.address
+
+
+@pytest.mark.slow
+def test_ray_runs_elsewhere_and_side_by_side(ray_executor: RayExecutor) -> None:
+    results = ray_executor.run([Square(index, sleep_s=0.5) for index in range(4)], lambda _: None)
+    pids = {pid for _, pid in results}
+    assert os.getpid() not in pids
+    assert len(pids) == 2
+
+
+@pytest.mark.slow
+def test_ray_redoes_the_work_of_a_killed_worker(ray_executor: RayExecutor, tmp_path: Path) -> None:
+    marker = tmp_path / "died"
+    ((value, pid),) = ray_executor.run([DieOnce(marker)], lambda _: None)
+    assert marker.exists()
+    assert value == 1
+    assert pid != os.getpid()
+
+
+@pytest.mark.slow
+def test_ray_gives_up_on_a_task_that_kills_its_workers(ray_executor: RayExecutor) -> None:
+    with pytest.raises(ClusterError, match="the worker of deadly must live"):
+        ray_executor.run([DieAlways()], lambda _: None)
+
+
+@pytest.mark.slow
+def test_an_interrupt_frees_the_workers(ray_executor: RayExecutor) -> None:
+    class Interrupted(BaseException):
+        """Stands where Dagster's own interrupt comes from: not an Exception."""
+
+    def interrupt(_: tuple[int, int]) -> None:
+        raise Interrupted
+
+    started_at = time.monotonic()
+    with pytest.raises(Interrupted):
+        ray_executor.run([Square(1), Square(2, sleep_s=60), Square(3, sleep_s=60)], interrupt)
+    # Both CPUs are free again long before the minute is over.
+    assert ray_executor.run([Square(4), Square(5)], lambda _: None)[1][0] == 25
+    assert time.monotonic() - started_at < 30
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:6379"])
+def test_a_dead_address_fails_at_once(address: str) -> None:
+    executor = make_executor(ClusterSettings(address=address, connect_timeout_s=2))
+    started_at = time.monotonic()
+    with pytest.raises(ClusterError, match=r"must listen at cluster\.address"):
+        executor.info()
+    assert time.monotonic() - started_at < 10
+    executor.stop()
+
+
+def test_an_address_without_a_port_is_refused() -> None:
+    executor = make_executor(ClusterSettings(address="localhost"))
+    with pytest.raises(ClusterError, match="must be host:port"):
+        executor.run([Square(1)], lambda _: None)
+    executor.stop()
