@@ -146,7 +146,7 @@ def flag_layer(
     seed: int | None = None,
 ) -> Mapping[str, Mapping[str, object]]:
     """The settings layer of a call's or command's flags; those not given are left to the other layers."""
-    layer = {
+    layer: dict[str, dict[str, object]] = {
         "video": {"width_px": width, "height_px": height, "fps": fps},
         "generation": {"quality": quality, "generator": generator, "seed": seed},
     }

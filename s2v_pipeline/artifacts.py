@@ -64,6 +64,7 @@ def content_key(content: Mapping[str, Any]) -> str:
 
     Raises:
         TypeError: a value that JSON cannot hold.
+        ValueError: a number that is not finite.
     """
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -100,9 +101,10 @@ class ArtifactStore:
             ArtifactError: a name that is not one plain path component.
         """
         for name in (asset, input_id, part):
-            if not _NAME.fullmatch(name):
+            if not _NAME.fullmatch(name) or name.endswith(PROVENANCE_SUFFIX):
                 raise ArtifactError(
-                    "names in the artifact store are letters, digits, '.', '_' and '-', and do not start with a dot",
+                    "names in the artifact store are letters, digits, '.', '_' and '-', do not start with a dot and do "
+                    f"not end with {PROVENANCE_SUFFIX}",
                     got=repr(name),
                     cure="Use the slug that `s2v inputs list` shows.",
                 )
@@ -146,9 +148,10 @@ class ArtifactStore:
         if not path.is_file() or not record_path.is_file():
             return None
         try:
-            return Provenance(**json.loads(record_path.read_text()))
-        except (ValueError, TypeError):
+            record = Provenance(**json.loads(record_path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
+        return record if isinstance(record.sha256, str) and isinstance(record.key, str) else None
 
     def holds(self, asset: str, input_id: str, part: str, *, key: str) -> bool:
         """Whether a part exists, was made for `key`, and its bytes are those that were written."""

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,11 +39,12 @@ app.add_typer(config_app, name="config")
 @app.command()
 def demo() -> None:
     """Make a video from the sample that comes with the package."""
-    from s2v_pipeline.inputs.scan import folder_source
+    from s2v_pipeline.inputs.scan import scan_inputs
     from s2v_pipeline.packaged import packaged_path
 
-    source = folder_source(packaged_path("samples") / SAMPLE_NAME, origin="command")
-    _generate(source, output=None, way_in="s2v demo")
+    samples = scan_inputs(packaged_path("samples"), settle_s=0, now_s=time.time())
+    source = next(source for source in samples.ready if source.input_id == SAMPLE_NAME)
+    _generate(replace(source, origin="command"), output=None, way_in="s2v demo")
 
 
 @app.command()

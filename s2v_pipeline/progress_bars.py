@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -18,15 +19,14 @@ PROGRESS_LOGGER = "s2v_pipeline.progress"
 class _Bars(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._bars: dict[str, tqdm] = {}
+        self._bars: dict[str, tqdm[NoReturn]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         stage, n_done, n_total = record.__dict__["stage"], record.__dict__["n_done"], record.__dict__["n_total"]
         bar = self._bars.get(stage)
         if bar is None:
             bar = self._bars[stage] = tqdm(total=n_total, desc=f"{stage:20}", unit="")
-        bar.n = n_done
-        bar.refresh()
+        bar.update(n_done - bar.n)
         if n_done >= n_total:
             bar.close()
 

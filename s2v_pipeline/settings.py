@@ -10,6 +10,7 @@ S2V_VIDEO__WIDTH_PX=720. Nothing is read at import; `load_settings` reads files 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,13 +25,19 @@ from s2v_pipeline.errors import SettingsError
 ENVIRONMENT_PREFIX = "S2V_"
 ENVIRONMENT_NESTING = "__"
 PROJECT_FILE = "s2v.toml"
+_SHOW_CURE = "`s2v config show` lists every setting with its present value and where it came from."
 
 Quality = Literal["low", "medium", "high", "ultra"]
 Layer = Mapping[str, Any]
 
+# No exponents: "1e999999999" would be computed to its last digit. Twelve digits hold every rate that exists.
+_RATE_TEXT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?|[0-9]{1,12}/[0-9]{1,12}")
+
 
 def _to_fraction(value: object) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
+        raise ValueError("must be a number such as 25, '30000/1001' or 29.97")
+    if isinstance(value, str) and not _RATE_TEXT.fullmatch(value.strip()):
         raise ValueError("must be a number such as 25, '30000/1001' or 29.97")
     try:
         # A float such as 29.97 stands for its shortest decimal form, not for its binary expansion.
@@ -120,8 +127,8 @@ class PathSettings(_Group):
 class ServerSettings(_Group):
     """`s2v up`; both servers listen on loopback only."""
 
-    dagster_port: int = Field(3000, ge=1, le=65535)
-    file_port: int = Field(3111, ge=1, le=65535)
+    dagster_port: int = Field(3000, ge=1, le=65535, description="of the Dagster UI")
+    file_port: int = Field(3111, ge=1, le=65535, description="of the read-only file server (posters, previews, videos)")
 
 
 class Settings(_Group):
@@ -177,14 +184,22 @@ def resolve_settings(layers: Mapping[str, Layer]) -> ResolvedSettings:
         generation = layer.get("generation")
         if isinstance(generation, Mapping):
             quality = generation.get("quality", quality)
-    preset = {f"preset {quality}": PRESETS[quality]} if quality in PRESETS else {}
+    # Anything that is no preset's name, whatever its type, is left for the validation below to refuse.
+    preset = {f"preset {name}": layer for name, layer in PRESETS.items() if name == quality}
 
     values: dict[str, Any] = {}
     origins = {name: "default" for name, _ in flatten(Settings().model_dump())}
     for layer_name, layer in {**preset, **layers}.items():
+        for name, content in layer.items():
+            if name not in Settings.model_fields or not isinstance(content, Mapping):
+                raise SettingsError(
+                    f"setting {name} (from {layer_name}) must be a table: one of {', '.join(Settings.model_fields)}",
+                    got=repr(content),
+                    cure=_SHOW_CURE,
+                )
         for dotted, value in flatten(layer):
             group, _, field = dotted.partition(".")
-            values.setdefault(group, {})[field or group] = value
+            values.setdefault(group, {})[field] = value
             origins[dotted] = layer_name
     try:
         return ResolvedSettings(Settings.model_validate(values), origins)
@@ -195,7 +210,7 @@ def resolve_settings(layers: Mapping[str, Layer]) -> ResolvedSettings:
         raise SettingsError(
             f"setting {dotted} (from {origin}) {first['msg'].removeprefix('Value error, ')}",
             got=repr(first["input"]),
-            cure="`s2v config show` lists every setting with its present value and where it came from.",
+            cure=_SHOW_CURE,
         ) from error
 
 
@@ -208,7 +223,7 @@ def read_settings_file(path: Path, *, groups: tuple[str, ...] | None = None) -> 
     try:
         with path.open("rb") as file:
             layer = tomllib.load(file)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib lets int()'s refusal of thousands of digits through
         raise SettingsError(
             f"{path.name} must be TOML in UTF-8", got=str(error), cure="Compare it with docs/settings.md."
         ) from error

@@ -36,8 +36,11 @@ def load_latents(path: Path) -> tuple[FrameSpan, dict[str, NDArray[np.generic]]]
     try:
         with safe_open(path, framework="numpy") as file:
             start_frame, stop_frame = json.loads((file.metadata() or {})[_SPAN_KEY])
+            if type(start_frame) is not int or type(stop_frame) is not int:
+                raise ValueError(f"a frame span is two whole numbers; got {start_frame!r}, {stop_frame!r}")
             return FrameSpan(start_frame, stop_frame), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, KeyError, ValueError) as error:
+    # TypeError and AttributeError: a dtype that NumPy lacks (bfloat16, float8), or JSON of another shape.
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(
             "chunk latents must be a safetensors file that names its frame span",
             got=f"{path.name}: {error}",

@@ -67,7 +67,7 @@ class RayExecutor:
         return ExecutorInfo(
             kind="ray (local)" if self._owns_cluster else "ray",
             address=ray.get_runtime_context().gcs_address,
-            n_cpus=int(ray.cluster_resources().get("CPU", 0)),
+            n_cpus=int(ray.cluster_resources().get("CPU", 0)),  # type: ignore[no-untyped-call],
         )
 
     def run(self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None]) -> list[ResultT]:
@@ -77,7 +77,7 @@ class RayExecutor:
         self._wait_until_connected()
         import ray
 
-        remote = ray.remote(num_cpus=1, max_retries=self._settings.task_retries, retry_exceptions=False)(_run_task)
+        remote: Any = ray.remote(num_cpus=1, max_retries=self._settings.task_retries, retry_exceptions=False)(_run_task)
         indices = {remote.remote(task): index for index, task in enumerate(tasks)}
         results: dict[int, ResultT] = {}
         pending = list(indices)

@@ -4,8 +4,6 @@ Belongs here: wiring. Does not belong here: what a stage does (its package), how
 checks.
 """
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import dagster as dg
@@ -27,7 +25,8 @@ from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import report_progress, run_tasks, user_errors_are_final
 from s2v_pipeline.defs.values import value_version
 from s2v_pipeline.generation.registry import GeneratorSpec, generator_context_s, load_generator
-from s2v_pipeline.inputs.prepare import SpeechInput, prepare_input
+from s2v_pipeline.inputs.prepare import prepare_input
+from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.settings import Settings
 from s2v_pipeline.timebase import frames_for_samples
 from s2v_pipeline.video.deliver import deliver_video
@@ -81,12 +80,12 @@ def audio_features(
     """Features of the speech; the whole recording's summary is in the table's `attrs`."""
     with user_errors_are_final(context):
         # 1. the whole speech at the analysis rate, on the input's own clock
-        speech = pipeline.store().read_path("speech_inputs", context.partition_key, speech_inputs.speech_part)
+        speech = pipeline.store().read_path("speech_inputs", context.partition_key, speech_inputs.speech.name)
         waveform = read_waveform(speech, rate_hz=ANALYSIS_RATE_HZ)
         # 2. one row a frame of the video that will be delivered
         n_frames = frames_for_samples(speech_inputs.n_samples, speech_inputs.rate_hz, speech_inputs.fps)
         table = extract_features(waveform, n_frames=n_frames, fps=speech_inputs.fps)
-        table.attrs = describe_speech(waveform, table).to_attrs()
+        table.attrs.update(describe_speech(waveform, table).to_attrs())
     return dg.MaterializeResult(
         value=table,
         data_version=dg.DataVersion(value_version(table)),
@@ -113,15 +112,11 @@ def phoneme_alignments(
     store = pipeline.store()
     with user_errors_are_final(context):
         # 1. align
-        speech = store.read_path("speech_inputs", context.partition_key, speech_inputs.speech_part)
+        speech = store.read_path("speech_inputs", context.partition_key, speech_inputs.speech.name)
         waveform = read_waveform(speech, rate_hz=ANALYSIS_RATE_HZ)
         alignment = align_speech(waveform, speech_inputs.transcript, audio_features.attrs["segments"])
         table = alignment.phonemes
-        table.attrs = {
-            "method": alignment.method,
-            "fallbacks": list(alignment.fallbacks),
-            "notes": list(alignment.notes),
-        }
+        table.attrs.update(method=alignment.method, fallbacks=list(alignment.fallbacks), notes=list(alignment.notes))
         for fallback in alignment.fallbacks:
             context.log.warning("alignment fell back: %s", fallback)
         # 2. draw it
@@ -274,7 +269,7 @@ def _requests(
         input_seed=settings.generation.seed,
         prompt=speech.prompt,
         portrait=FileRef(
-            pipeline.store().read_path("speech_inputs", speech.input_id, speech.framed_part), speech.framed_sha256
+            pipeline.store().read_path("speech_inputs", speech.input_id, speech.framed.name), speech.framed.sha256
         ),
         speech_level_db=features.attrs["speech_level_db"],
         median_f0_hz=features.attrs["median_f0_hz"],

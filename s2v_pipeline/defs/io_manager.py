@@ -3,8 +3,6 @@
 Belongs here: translating Dagster's contexts into (asset, input, part). Does not belong here: file formats (values).
 """
 
-from __future__ import annotations
-
 import dagster as dg
 
 from s2v_pipeline import __version__
@@ -14,7 +12,7 @@ from s2v_pipeline.defs.values import MANIFEST_PART, TABLE_PART, AssetValue, read
 from s2v_pipeline.errors import ArtifactError
 
 
-class StoreIOManager(dg.ConfigurableIOManager):  # type: ignore[misc]
+class StoreIOManager(dg.ConfigurableIOManager):
     """Writes and reads asset values, one folder a partition."""
 
     pipeline: dg.ResourceDependency[PipelineResource]

@@ -124,8 +124,12 @@ def _video(store: ArtifactStore, input_id: str) -> FinalVideo:
 
 
 def _step_seconds(instance: dg.DagsterInstance, run_id: str) -> dict[str, float]:
-    stats = [step for step in instance.get_run_step_stats(run_id) if step.start_time and step.end_time]
-    return {step.step_key: step.end_time - step.start_time for step in sorted(stats, key=lambda step: step.end_time)}
+    ended = [
+        (step.end_time, step.end_time - step.start_time, step.step_key)
+        for step in instance.get_run_step_stats(run_id)
+        if step.start_time is not None and step.end_time is not None
+    ]
+    return {step_key: seconds for _, seconds, step_key in sorted(ended)}
 
 
 def _error(instance: dg.DagsterInstance, run_id: str, input_id: str) -> S2VError:

@@ -19,7 +19,7 @@ from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.cluster.executor import ExecutorInfo
 from s2v_pipeline.fileserver import artifact_url
-from s2v_pipeline.inputs.prepare import SpeechInput
+from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.settings import ResolvedSettings, Settings, flatten
 from s2v_pipeline.video.manifest import FinalVideo
 
@@ -35,7 +35,7 @@ def speech_input(value: SpeechInput, resolved: ResolvedSettings, machine: Settin
         if resolved.origins.get(name, "default") != "default"
     ]
     return {
-        "portrait": _picture(machine, "speech_inputs", value.input_id, value.framed_part),
+        "portrait": _picture(machine, "speech_inputs", value.input_id, value.framed.name),
         "duration_s": float(value.duration_s),
         "sample_rate_hz": value.rate_hz,
         "channels": value.channels,
@@ -55,7 +55,7 @@ def speech_input(value: SpeechInput, resolved: ResolvedSettings, machine: Settin
 
 def features(table: pd.DataFrame) -> Metadata:
     """Of audio_features: the summary of the speech and the table's shape."""
-    summary = {name: value for name, value in table.attrs.items() if isinstance(value, (int, float, str))}
+    summary = {str(name): value for name, value in table.attrs.items() if isinstance(value, (int, float, str))}
     segments = table.attrs["segments"]
     return {
         **summary,

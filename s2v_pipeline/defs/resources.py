@@ -4,8 +4,6 @@ Belongs here: settings, store and catalogue of this project folder; the executor
 Does not belong here: what any of them does.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,7 +20,7 @@ from s2v_pipeline.settings import ResolvedSettings, Settings, load_settings
 CATALOGUE_FOLDER = "catalogue"
 
 
-class PipelineResource(dg.ConfigurableResource):  # type: ignore[misc]
+class PipelineResource(dg.ConfigurableResource["PipelineResource"]):
     """Settings, artifact store and input catalogue of one project folder.
 
     Attributes:
@@ -57,7 +55,7 @@ class PipelineResource(dg.ConfigurableResource):  # type: ignore[misc]
         return self.folder() / self.settings().paths.inputs
 
 
-class ExecutorResource(dg.ConfigurableResourceFactory[ChunkExecutor]):  # type: ignore[misc]
+class ExecutorResource(dg.ConfigurableResource[ChunkExecutor]):
     """The executor of the settings; starts when the run starts, so that Ray comes up while audio is analysed."""
 
     pipeline: dg.ResourceDependency[PipelineResource]

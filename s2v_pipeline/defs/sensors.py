@@ -4,8 +4,6 @@ Belongs here: deciding which inputs of a scan are new, and asking for their runs
 Does not belong here: reading the folder (inputs.scan), registering inputs by hand (launch).
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from s2v_pipeline.artifacts import content_key
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.errors import ArtifactError
-from s2v_pipeline.inputs.prepare import SpeechInput
+from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.video.manifest import FinalVideo
 
 TABLE_PART = "table.parquet"

@@ -93,7 +93,7 @@ def test_no_tasks_no_results(executor: ChunkExecutor) -> None:
 
 
 def test_own_errors_come_out_as_themselves(executor: ChunkExecutor) -> None:
-    with pytest.raises(ImageError, match="must show a face; got none. Use another one."):
+    with pytest.raises(ImageError, match=r"must show a face; got none\. Use another one\."):
         executor.run([Square(1), Refuse()], lambda _: None)
 
 

@@ -1,0 +1,54 @@
+"""Opening an MP4 that the pipeline wrote.
+
+Belongs here: the one way in which clips and videos are opened for reading.
+Does not belong here: what is read from them (clips.probe, video.probe, video.frames).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from s2v_pipeline.errors import MediaError
+
+
+@contextmanager
+def open_mp4(path: Path) -> Iterator[InputContainer]:
+    """The file, opened for demuxing and decoding; the block's own reading errors come out as MediaError too.
+
+    The demuxer is named and reads from a Python file object, so that nothing inside the file can make it open
+    another file or an address.
+
+    Raises:
+        MediaError: no such file, not an MP4, or damaged where it is read.
+    """
+    try:
+        with path.open("rb") as file, av.open(file, "r", format="mp4") as container:
+            yield container
+    except (av.FFmpegError, OSError) as error:
+        raise MediaError(
+            f"{path.name} must be a readable MP4",
+            got=f"{type(error).__name__}: {error}",
+            cure="Make it again; look at the log of the stage that wrote it.",
+        ) from error
+
+
+def only_video_stream(container: InputContainer, name: str) -> VideoStream:
+    """The file's video stream.
+
+    Raises:
+        MediaError: none, or more than one.
+    """
+    streams = container.streams.video
+    if len(streams) != 1:
+        raise MediaError(
+            f"{name} must hold exactly one video stream",
+            got=f"{len(streams)}",
+            cure="Give a clip or a video that this pipeline made.",
+        )
+    return streams[0]

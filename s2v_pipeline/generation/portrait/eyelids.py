@@ -1,0 +1,156 @@
+"""Eyes that blink and look aside, as pictures on a canvas each.
+
+Belongs here: the lids' contours, the eyeball behind them, the lid's skin drawn over it.
+Does not belong here: when eyes blink (motion), brows (deform), pasting into the frame (renderer).
+
+A closing upper lid takes its skin from what lies between brow and lashes: the lashes go down unchanged, the skin above
+them is stretched, most just above them, and lightened, because a fold in shade becomes a round in light.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import gaussian_filter1d
+
+from s2v_pipeline.generation.portrait.canvas import Canvas, Floats, feathered_mask, smoothstep
+from s2v_pipeline.generation.portrait.warp import blend, blurred, sample
+
+CLOSED_SHARE = 0.86  # of the eye's height down which the lids meet: the lower one comes up little
+LASH_BAND = 0.045  # iod; lashes and the lid's rim, moved without stretching
+LID_REACH = 0.24  # iod above the lashes up to which skin is stretched, or to the brow
+GAZE_X = 0.060  # iod that the iris moves at gaze_x 1: a tenth of an eye's opening is what speakers do
+GAZE_Y = 0.035
+LID_FOLLOWS_GAZE = 0.22  # of the eye's height, for a look fully down
+TONE_SHARE = 0.70  # of clean lid tone in the stretched skin of a closed lid
+LASH_DARKENING = 0.20  # lashes of both lids lie over each other
+CORNER_SPREAD = 0.030  # iod
+OUTER_DROP = 0.035  # iod; lashes of the outer corner point downwards when the eye is closed
+EDGE_SOFTNESS = 0.012  # iod
+FEATHER = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Eye:
+    """One eye on its canvas.
+
+    Attributes:
+        canvas: where it lies.
+        art: (h, w, 3) the portrait there.
+        upper, lower: (w,) v of the lids' edges; equal at and beyond the corners.
+        within: (w,) 0 at and beyond the corners, 1 in the eye.
+        outer_u: u of the outer corner.
+        iris: (u, v, radius).
+        reach: (w,) height of skin that a closing lid stretches.
+        tone: (1, w, 3) colour of the lid's skin.
+        mask: (h, w) how much replaces the frame.
+    """
+
+    canvas: Canvas
+    art: Floats
+    upper: Floats
+    lower: Floats
+    within: Floats
+    outer_u: float
+    iris: tuple[float, float, float]
+    reach: Floats
+    tone: Floats
+    mask: Floats
+
+    @classmethod
+    def build(
+        cls, canvas: Canvas, art: Floats, upper_points: Floats, lower_points: Floats, iris: Floats, brow_v: float
+    ) -> Eye:
+        """From contours (9, 2) and the iris (5, 2), all in face coordinates."""
+        upper = _contour(canvas.u, upper_points)
+        lower = np.maximum(_contour(canvas.u, lower_points), upper)
+        left, right = float(upper_points[0, 0]), float(upper_points[-1, 0])
+        within = smoothstep(0.0, 0.10, np.minimum(canvas.u - left, right - canvas.u) / (right - left))
+        outer = left if left + right < 0 else right
+        radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
+        reach = np.clip(upper - brow_v - 0.02, 0.10, LID_REACH).astype(np.float32)
+        tone = _row(canvas, blurred(art, 0.03 * canvas.scale), upper - 0.75 * reach)
+        tone = gaussian_filter1d(tone, 0.10 * canvas.scale, axis=1)
+        mask = feathered_mask(canvas.height, canvas.width, FEATHER * canvas.scale)
+        return cls(
+            canvas, art, upper, lower, within, outer, (float(iris[0, 0]), float(iris[0, 1]), radius), reach, tone, mask
+        )
+
+    def compose(self, blink: float, gaze_x: float, gaze_y: float) -> Floats:
+        """(h, w, 3): the eye in this state."""
+        canvas = self.canvas
+        v = np.broadcast_to(canvas.v[:, None], (canvas.height, canvas.width))
+        height = self.lower - self.upper
+        meeting = self.upper + CLOSED_SHARE * height
+        closing = blink + (1 - blink) * LID_FOLLOWS_GAZE * max(gaze_y, 0.0)
+        # Lashes stand out past the corners, so the lid takes a little of its surroundings along.
+        drop = gaussian_filter1d(closing * (meeting - self.upper), CORNER_SPREAD * canvas.scale)
+        drop = drop + closing * OUTER_DROP * np.exp(-(((canvas.u - self.outer_u) / 0.09) ** 2))
+        rim = self.upper + drop
+        lower_rim = self.lower + blink * (meeting - self.lower)
+
+        ball = self._ball(v, gaze_x, gaze_y)
+        ball = ball * (1 - 0.30 * blink * smoothstep(0.06, 0.0, v - rim)[..., None])  # the lid's shadow
+        # The lower lid rises with its rim; the cheek below it does not.
+        rise = (lower_rim - self.lower) * smoothstep(0.16, 0.0, v - lower_rim)
+        lower_lid = self._at_rows(v - rise)
+        out = blend(ball, lower_lid, smoothstep(-1.0, 1.0, (v - lower_rim) / EDGE_SOFTNESS))
+        return blend(out, self._upper_lid(v, rim, closing), smoothstep(1.0, -1.0, (v - rim) / EDGE_SOFTNESS))
+
+    def _ball(self, v: Floats, gaze_x: float, gaze_y: float) -> Floats:
+        if gaze_x == 0 and gaze_y == 0:
+            return self.art
+        canvas = self.canvas
+        iris_u, iris_v, radius = self.iris
+        distance = np.hypot(canvas.u - iris_u, v - iris_v)
+        share = smoothstep(2.4 * radius, 0.9 * radius, distance) * self.within
+        source_u = canvas.u - GAZE_X * gaze_x * share
+        source_v = v - GAZE_Y * gaze_y * share
+        # What a lid hid in the portrait is not known: the nearest visible row stands for it.
+        room = np.minimum(0.018, 0.4 * (self.lower - self.upper))
+        source_v = np.clip(source_v, np.minimum(self.upper + room, v), np.maximum(self.lower - room, v))
+        return sample(self.art, canvas.to_canvas(np.stack([source_u, source_v], axis=-1)).astype(np.float32))
+
+    def _upper_lid(self, v: Floats, rim: Floats, closing: float) -> Floats:
+        """Skin above the moved rim."""
+        drop = rim - self.upper
+        above = np.maximum(rim - v, 0)
+        span = np.maximum(self.reach + drop - LASH_BAND, 1e-3)
+        beyond_lashes = np.clip((above - LASH_BAND) / span, 0, 1)
+        taken = drop * (1 - (1 - beyond_lashes) ** 2)  # all of the drop is taken up where the stretched skin ends
+        lid = self._at_rows(v - drop + taken)
+        # Skin that was not in sight in the portrait: lightest in the middle of the closed lid.
+        fresh = smoothstep(0.6 * LASH_BAND, 1.8 * LASH_BAND, above) * smoothstep(1.0, 0.35, beyond_lashes)
+        shown = smoothstep(0.0, 0.10, drop) * fresh
+        lid = blend(lid, self.tone, np.asarray(TONE_SHARE * shown, np.float32))
+        lashes = (
+            smoothstep(0.8 * LASH_BAND, 0.15 * LASH_BAND, above) * self.within * np.float32(LASH_DARKENING * closing)
+        )
+        return np.asarray(lid * (1 - lashes[..., None]), np.float32)
+
+    def _at_rows(self, v: Floats) -> Floats:
+        canvas = self.canvas
+        at = np.stack([np.broadcast_to(canvas.u, v.shape), v], axis=-1)
+        return sample(self.art, canvas.to_canvas(at).astype(np.float32))
+
+
+def eye_canvas(upper_points: Floats, lower_points: Floats, scale: float) -> Canvas:
+    """Canvas around an eye with room for its lids."""
+    points = np.concatenate([upper_points, lower_points])
+    (u0, v0), (u1, v1) = points.min(axis=0), points.max(axis=0)
+    return Canvas.spanning(u0 - 0.10, v0 - LID_REACH - 0.10, u1 + 0.10, v1 + 0.20, scale)
+
+
+def _contour(u: Floats, points: Floats) -> Floats:
+    points = points[np.argsort(points[:, 0])].astype(np.float64)
+    points = points[np.concatenate([[True], np.diff(points[:, 0]) > 1e-4])]
+    curve = PchipInterpolator(points[:, 0], points[:, 1])
+    return np.asarray(curve(np.clip(u, points[0, 0], points[-1, 0])), np.float32)
+
+
+def _row(canvas: Canvas, art: Floats, v: Floats) -> Floats:
+    """(1, w, 3): colours along a line over the canvas."""
+    at = canvas.to_canvas(np.stack([canvas.u, v], axis=-1))[None].astype(np.float32)
+    return sample(art, at)

@@ -1,0 +1,251 @@
+"""The mouth over time: jaw, lips, tongue, and the portrait's smile giving way to speech.
+
+Belongs here: blending visemes, closures that must be seen, the lips at rest.
+Does not belong here: the visemes' numbers (visemes), drawing a mouth (renderer).
+
+Jaw, width and pucker are weighted means of the targets of all phones near by (Cohen and Massaro 1993; see visemes).
+Dominance is a polynomial that ends, where theirs falls exponentially: a chunk must not depend on phones that it cannot
+see. Lips meeting, lip under teeth and tongue at teeth are contacts: they happen or they do not, so they are gestures of
+their own and not part of a mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from s2v_pipeline.generation.portrait.speech_events import Pause, Speech, SpokenPhone
+from s2v_pipeline.generation.portrait.style import MotionStyle
+from s2v_pipeline.generation.portrait.timegrid import Gesture, TimeGrid, Track, limit_speed, smooth, steps
+from s2v_pipeline.generation.portrait.visemes import VISEMES, Pull, Segment, Viseme, segments_of
+
+LEAD_S = 0.010
+"""The mouth is this much ahead of the sound: articulators move before they are heard, and viewers accept early lips
+more readily than late ones (ITU-R BT.1359: sound is noticed 45 ms early, but only 125 ms late). No more than half a
+frame at 50 fps."""
+
+# How far a phone's pull reaches beyond its core. Rounding is prepared earliest (F. Bell-Berti and K. Harris, "Temporal
+# patterns of coarticulation: lip rounding", JASA 71, 1982).
+JAW_REACH_S = 0.085
+WIDTH_REACH_S = 0.12
+PUCKER_REACH_S = 0.16
+CORE_SHARE = 0.4  # middle part of a phone in which its pull is full
+
+REST_PULL = 1e-6  # faint pull to the closed mouth: decides only where nothing else pulls
+PAUSE_DOMINANCE = 1.2
+PAUSE_FULL_S = 0.25  # in shorter pauses the jaw stays half open, ready for the next word
+PAUSE_CORE_AFTER_S = 0.08  # the jaw comes to rest this much after the last phone
+PAUSE_CORE_BEFORE_S = 0.07  # and leaves it this much before the next
+
+JAW_MOST_PER_S = 11.0
+"""Ranges a second. A jaw has a highest speed and acceleration (W. Nelson, J. Perkell, J. Westbury, "Mandible movements
+during increasingly rapid articulations of single syllables", JASA 75, 1984); the number is ours: about 200 mm/s for a
+range of 18 mm at the incisors."""
+JAW_SPEED_WINDOW_S = 1.0 / JAW_MOST_PER_S  # within it the limit is exact for a range of 1
+SMOOTHING_S = 0.025  # half width; takes the corners off, which muscles cannot make
+
+LOUDNESS_SLOPE_PER_DB = 1.0 / 40.0  # louder speech opens the mouth more: 10 dB change the opening by a quarter
+LOUDNESS_GAIN = (0.65, 1.2)
+LOUDNESS_SMOOTHING_S = 0.08
+
+# Lips meet at high speed and part faster still (A. Löfqvist and V. Gracco, "Lip and jaw kinematics in bilabial stop
+# consonant production", JSLHR 40, 1997); the lengths are ours.
+CLOSING_S, PARTING_S = 0.065, 0.055
+CONTACT_LATE_S = 0.005
+TONGUE_MOVES_S = 0.05
+
+# Lips come together softly after the last phone and part shortly before the next.
+REST_DELAY_S, REST_CLOSING_S = 0.05, 0.20
+REST_PARTS_BEFORE_S, REST_PARTED_BEFORE_S = 0.12, 0.01
+
+# A smile comes back slowly when speech has ended, and leaves before it starts.
+SMILE_DELAY_S, SMILE_RETURN_S = 0.35, 0.90
+SMILE_LEAVES_BEFORE_S, SMILE_LEFT_BEFORE_S = 0.70, 0.05
+
+REACH_S = 1.4
+"""Nothing here looks farther than this: the smile's return, with room for the grids' margins."""
+
+
+@dataclass(frozen=True)
+class Contact:
+    """A moment that a viewer must see: the frame nearest to `time_s` shows at least `value` in `column`."""
+
+    column: str
+    time_s: float
+    value: float
+
+
+@dataclass(frozen=True, eq=False)
+class MouthTracks:
+    """The mouth's columns on a grid, and the contacts that a frame may not miss."""
+
+    columns: dict[str, Track]
+    contacts: tuple[Contact, ...]
+
+
+def mouth_tracks(speech: Speech, grid: TimeGrid, style: MotionStyle) -> MouthTracks:
+    """Coefficients jaw_open to smile_relax on `grid`, by name. `LEAD_S` is applied by who samples them."""
+    segments = [segment for phone in speech.phones for segment in segments_of(phone.name, phone.start_s, phone.end_s)]
+    columns = {
+        "jaw_open": _jaw(speech, segments, grid, style),
+        "lip_width": _lip_track(speech, segments, grid, "width"),
+        "lip_pucker": _lip_track(speech, segments, grid, "pucker"),
+        "lips_closed": np.zeros(grid.n_steps),
+        "lip_press": np.zeros(grid.n_steps),
+        "lip_tuck": np.zeros(grid.n_steps),
+        "tongue_tip": np.zeros(grid.n_steps),
+        "smile_relax": np.full(grid.n_steps, style.smile_talking_relax),
+    }
+    times_s = grid.times_s
+    for phone in speech.phones:
+        for column, gesture, value in _contact_gestures(phone):
+            _raise_to(columns[column], grid, times_s, gesture, value)
+    for pause in speech.pauses:
+        _raise_to(columns["lips_closed"], grid, times_s, _rest(pause), 1.0)
+        where, back = _smile_returns(pause).on(grid, times_s)
+        columns["smile_relax"][where] -= (style.smile_talking_relax - style.smile_resting_relax) * back
+    return MouthTracks(columns, _contacts(speech.phones))
+
+
+def _jaw(speech: Speech, segments: list[Segment], grid: TimeGrid, style: MotionStyle) -> Track:
+    smoothing, window = steps(SMOOTHING_S), steps(JAW_SPEED_WINDOW_S)
+    wide = grid.widened(smoothing + window)
+    opening = _blend(speech.pauses, [(segment, segment.viseme.jaw) for segment in segments], wide, JAW_REACH_S)
+    opening *= style.mouth * _loudness_gain(speech, wide)
+    return smooth(limit_speed(np.minimum(opening, 1.0), JAW_MOST_PER_S, window), smoothing)
+
+
+def _lip_track(speech: Speech, segments: list[Segment], grid: TimeGrid, articulator: str) -> Track:
+    smoothing = steps(SMOOTHING_S)
+    is_width = articulator == "width"
+    pulls = [(segment, segment.viseme.width if is_width else segment.viseme.pucker) for segment in segments]
+    reach_s = WIDTH_REACH_S if is_width else PUCKER_REACH_S
+    return smooth(_blend(speech.pauses, pulls, grid.widened(smoothing), reach_s), smoothing)
+
+
+def _blend(pauses: tuple[Pause, ...], pulls: list[tuple[Segment, Pull]], grid: TimeGrid, reach_s: float) -> Track:
+    """Mean of the targets, each weighted by its dominance at that moment; 0 in silence."""
+    times_s = grid.times_s
+    weighted = np.zeros(grid.n_steps)
+    weight = np.full(grid.n_steps, REST_PULL)
+    for segment, pull in pulls:
+        beside_core_s = (1.0 - CORE_SHARE) / 2.0 * (segment.end_s - segment.start_s)
+        core = (segment.start_s + beside_core_s, segment.end_s - beside_core_s)
+        where, share = _dominance(grid, times_s, core, reach_s)
+        share *= pull.dominance
+        weighted[where] += share * pull.target
+        weight[where] += share
+    for pause in pauses:
+        # The target of silence is 0: it adds weight and nothing else.
+        where, share = _dominance(grid, times_s, _pause_core(pause), reach_s)
+        weight[where] += share * (PAUSE_DOMINANCE * _pause_share(pause))
+    return weighted / weight
+
+
+def _dominance(grid: TimeGrid, times_s: Track, core: tuple[float, float], reach_s: float) -> tuple[slice, Track]:
+    """1 inside the core, falling as (1 - d^2)^3 to 0 at `reach_s` from it."""
+    where = grid.between(core[0] - reach_s, core[1] + reach_s)
+    near_s = times_s[where]
+    distance = np.maximum(np.maximum(core[0] - near_s, near_s - core[1]), 0.0) / reach_s
+    left = np.maximum(1.0 - distance * distance, 0.0)
+    return where, left * left * left
+
+
+def _pause_core(pause: Pause) -> tuple[float, float]:
+    start_s, end_s = pause.start_s + PAUSE_CORE_AFTER_S, pause.end_s - PAUSE_CORE_BEFORE_S
+    if start_s <= end_s:
+        return start_s, end_s
+    middle_s = (pause.start_s + pause.end_s) / 2.0
+    return middle_s, middle_s
+
+
+def _pause_share(pause: Pause) -> float:
+    u = min(1.0, (pause.end_s - pause.start_s) / PAUSE_FULL_S)
+    return u * u
+
+
+def _loudness_gain(speech: Speech, grid: TimeGrid) -> Track:
+    margin = steps(LOUDNESS_SMOOTHING_S)
+    level_db = smooth(speech.features.level_at(grid.widened(margin).times_s), margin)
+    least, most = LOUDNESS_GAIN
+    gain: Track = np.minimum(np.maximum(1.0 + (level_db - speech.level_db) * LOUDNESS_SLOPE_PER_DB, least), most)
+    return gain
+
+
+def _contact_gestures(phone: SpokenPhone) -> list[tuple[str, Gesture, float]]:
+    """(column, gesture, value at its top) of a phone that touches something; none for vowels."""
+    viseme = VISEMES.get(phone.name)
+    gestures: list[tuple[str, Gesture, float]] = []
+    if viseme is None:
+        return gestures
+    start_s, end_s = phone.start_s, phone.end_s
+    if viseme.closes:
+        gestures.append(("lips_closed", _closure(phone, viseme), 1.0))
+        middle_s = (start_s + _release_s(phone, viseme)) / 2.0
+        press = Gesture(start_s - CONTACT_LATE_S, middle_s, middle_s, _release_s(phone, viseme) + CONTACT_LATE_S)
+        gestures.append(("lip_press", press, viseme.press))
+    if viseme.tuck:
+        contact_s = start_s + CONTACT_LATE_S
+        tuck = Gesture(contact_s - CLOSING_S, contact_s, max(contact_s, end_s - CONTACT_LATE_S), end_s + PARTING_S)
+        gestures.append(("lip_tuck", tuck, viseme.tuck))
+    if viseme.tongue:
+        contact_s = start_s + CONTACT_LATE_S
+        tongue = Gesture(contact_s - TONGUE_MOVES_S, contact_s, max(contact_s, end_s), end_s + TONGUE_MOVES_S)
+        gestures.append(("tongue_tip", tongue, viseme.tongue))
+    return gestures
+
+
+def _release_s(phone: SpokenPhone, viseme: Viseme) -> float:
+    return phone.start_s + viseme.release_share * phone.length_s
+
+
+def _closure(phone: SpokenPhone, viseme: Viseme) -> Gesture:
+    contact_s = phone.start_s + CONTACT_LATE_S
+    release_s = max(contact_s, _release_s(phone, viseme))
+    return Gesture(contact_s - CLOSING_S, contact_s, release_s, release_s + PARTING_S)
+
+
+def _rest(pause: Pause) -> Gesture:
+    """Closed lips in a pause; they simply stay closed from or to a P, B or M beside it."""
+    rise = (pause.start_s + REST_DELAY_S, pause.start_s + REST_DELAY_S + REST_CLOSING_S)
+    fall = (pause.end_s - REST_PARTS_BEFORE_S, pause.end_s - REST_PARTED_BEFORE_S)
+    if pause.before is not None and pause.before.name in VISEMES and VISEMES[pause.before.name].closes:
+        closure = _closure(pause.before, VISEMES[pause.before.name])
+        rise = (closure.rise_from_s, closure.rise_to_s)
+    if pause.after is not None and pause.after.name in VISEMES and VISEMES[pause.after.name].closes:
+        closure = _closure(pause.after, VISEMES[pause.after.name])
+        fall = (closure.fall_from_s, closure.fall_to_s)
+    return Gesture(*rise, *fall)
+
+
+def _smile_returns(pause: Pause) -> Gesture:
+    return Gesture(
+        pause.start_s + SMILE_DELAY_S,
+        pause.start_s + SMILE_DELAY_S + SMILE_RETURN_S,
+        pause.end_s - SMILE_LEAVES_BEFORE_S,
+        pause.end_s - SMILE_LEFT_BEFORE_S,
+    )
+
+
+def _raise_to(track: Track, grid: TimeGrid, times_s: Track, gesture: Gesture, value: float) -> None:
+    """Highest of the track and a gesture: two closures in a row are one long one, not twice as closed."""
+    where, size = gesture.on(grid, times_s)
+    track[where] = np.maximum(track[where], value * size)
+
+
+def _contacts(phones: tuple[SpokenPhone, ...]) -> tuple[Contact, ...]:
+    contacts = []
+    for phone in phones:
+        viseme = VISEMES.get(phone.name)
+        if viseme is None:
+            continue
+        # The middle of the phone, which the listener's eye goes by; stops are still closed then.
+        for column, value in (
+            ("lips_closed", 1.0 if viseme.closes else 0.0),
+            ("lip_tuck", viseme.tuck),
+            ("tongue_tip", viseme.tongue),
+        ):
+            if value:
+                contacts.append(Contact(column, phone.middle_s, value))
+    return tuple(contacts)

@@ -1,0 +1,209 @@
+"""What is seen between the lips: teeth, tongue and the dark behind them.
+
+Belongs here: the portrait's own upper teeth as a plate fixed to the skull, drawn teeth where it shows none, the tongue.
+Does not belong here: the lips (lips, mouth_patch), where the opening is (mouth_shape).
+
+Sizes are shares of the distance between the eyes (63 mm): a central incisor is 8.5 mm wide and 10 mm high.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from s2v_pipeline.generation.portrait.canvas import Canvas, Floats, smoothstep
+from s2v_pipeline.generation.portrait.lips import MIXED_EDGE, N_COLUMNS, LipShape, luminance_of
+from s2v_pipeline.generation.portrait.mouth_shape import MouthPose
+from s2v_pipeline.generation.portrait.warp import blend, blurred, sample
+
+UPPER_WIDTHS = (0.130, 0.100, 0.095, 0.072, 0.060, 0.050)  # from the middle outwards, foreshortened along the arch
+UPPER_HEIGHTS = (0.150, 0.138, 0.146, 0.125, 0.112, 0.100)
+LOWER_WIDTHS = (0.082, 0.088, 0.090, 0.072, 0.060, 0.050)
+INCISAL_BELOW_SEAM = 0.058  # nearly 4 mm: upper front teeth show this much under a lip at rest
+LOWER_ABOVE_INCISAL = 0.040  # lower front teeth stand behind the upper ones
+ENAMEL = np.array([222, 212, 196], np.float32)  # of a lit tooth beside light skin
+LIT_SKIN = 195.0  # luminance of light skin in a well exposed portrait, which ENAMEL goes with
+TONGUE_SHARE = np.array([0.80, 0.62, 0.62], np.float32)  # of the lips' colour
+TONGUE = np.array([168, 88, 86], np.float32)  # lit as ENAMEL is; half of this, half from the lips
+CAVITY_SHARE = np.array([0.30, 0.16, 0.16], np.float32)
+# Light that reaches teeth past lips has been reddened by them: shade takes green and blue first.
+SHADE_POWER = np.array([0.80, 1.08, 1.15], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class MouthInterior:
+    """Textures on the mouth's canvas.
+
+    Attributes:
+        upper_teeth: (h, w, 3), where they stand in the portrait; they never move on the canvas.
+        upper_alpha: (h, w)
+        lower_teeth: (h, w, 3), with the jaw closed.
+        lower_alpha: (h, w)
+        incisal_v: v of the upper front teeth's edge.
+        centre_u: u of the middle of the mouth.
+        tongue, cavity: (3,) colours.
+    """
+
+    upper_teeth: Floats
+    upper_alpha: Floats
+    lower_teeth: Floats
+    lower_alpha: Floats
+    incisal_v: float
+    centre_u: float
+    tongue: Floats
+    cavity: Floats
+
+    @classmethod
+    def build(cls, canvas: Canvas, art: Floats, lips: LipShape, skin: Floats) -> MouthInterior:
+        """From the portrait on the canvas and the mean colour (3,) of its skin."""
+        middle = N_COLUMNS // 2
+        centre_u = float(lips.u[0] + lips.u[-1]) / 2
+        light = float(np.clip(luminance_of(skin) / LIT_SKIN, 0.35, 1.1))
+        # A fifth of the skin's own tint stands for the light that falls on both.
+        enamel = np.asarray(ENAMEL * light * (0.8 + 0.2 * skin / max(1.0, float(skin.max()))), np.float32)
+        dim_enamel = enamel * np.float32(0.8)
+        lip_colour = _lip_colour(canvas, art, lips)
+        if lips.shows_teeth:
+            upper, alpha = _portrait_plate(canvas, art, lips)
+            incisal_v = float(lips.lower_inner[middle])
+        else:
+            seam = float(lips.upper_inner[middle])
+            incisal_v = seam + INCISAL_BELOW_SEAM
+            upper, alpha = _drawn_row(canvas, centre_u, incisal_v, enamel, UPPER_WIDTHS, UPPER_HEIGHTS, upper=True)
+        lower, lower_alpha = _drawn_row(
+            canvas, centre_u, incisal_v - LOWER_ABOVE_INCISAL, dim_enamel, LOWER_WIDTHS, UPPER_HEIGHTS, upper=False
+        )
+        return cls(
+            upper,
+            alpha,
+            lower,
+            lower_alpha,
+            incisal_v,
+            centre_u,
+            (0.5 * (lip_colour * TONGUE_SHARE + TONGUE * light)).astype(np.float32),
+            (lip_colour * CAVITY_SHARE).astype(np.float32),
+        )
+
+    def paint(
+        self, canvas: Canvas, pose: MouthPose, lips: LipShape, rows: slice, columns: slice, tongue_tip: float
+    ) -> Floats:
+        """Colours behind the lips in a part of the canvas."""
+        u, v = canvas.u[columns][None, :], canvas.v[rows][:, None]
+        upper_edge = np.interp(canvas.u[columns], pose.u, pose.upper_edge).astype(np.float32)[None, :]
+        lower_edge = np.interp(canvas.u[columns], pose.u, pose.lower_edge).astype(np.float32)[None, :]
+        below_lip, above_lip = v - upper_edge, lower_edge - v
+
+        # The back of the mouth is dark; the floor and the cheeks catch some light.
+        lit = 0.65 + 0.9 * smoothstep(0.14, 0.0, above_lip)
+        out = self.cavity * lit[..., None]
+
+        floor_v = self.incisal_v - LOWER_ABOVE_INCISAL + pose.jaw_drop
+        out = self._tongue(out, u, v, floor_v + 0.11, 0.27, 0.155, 0.9)
+        lower = _moved_down(self.lower_teeth, pose.jaw_drop * canvas.scale, rows, columns)
+        lower_alpha = _moved_down(self.lower_alpha, pose.jaw_drop * canvas.scale, rows, columns)
+        # Teeth of the lower jaw lie in the upper ones' shade until the mouth opens.
+        lower_light = np.float32(0.55 + 0.45 * min(1.0, pose.opening / 0.25))
+        out = blend(out, lower * lower_light, lower_alpha * np.float32(np.clip((pose.opening - 0.08) / 0.12, 0, 1)))
+
+        shade = self._shade(u, below_lip, pose, lips)
+        teeth = self.upper_teeth[rows, columns] * shade[..., None] ** SHADE_POWER
+        behind = self._tongue(out, u, v, self.incisal_v + 0.10 - 0.05 * tongue_tip, 0.20, 0.10, tongue_tip)
+        out = blend(behind, teeth, self.upper_alpha[rows, columns])
+        if tongue_tip > 0.5:
+            out = self._tongue(out, u, v, self.incisal_v + 0.020, 0.17, 0.060, 2 * tongue_tip - 1)
+        return out
+
+    def _tongue(
+        self, under: Floats, u: Floats, v: Floats, at_v: float, width: float, height: float, amount: float
+    ) -> Floats:
+        if amount <= 0:
+            return under
+        x, y = (u - self.centre_u) / width, (v - at_v) / height
+        inside = smoothstep(1.0, 0.72, x * x + y * y)
+        # Lit from above: the upper face of the round is lighter, a groove runs along the middle.
+        light = 0.92 - 0.22 * y - 0.10 * np.exp(-((x / 0.10) ** 2)) - 0.25 * x * x
+        return blend(under, self.tongue * np.clip(light, 0.4, 1.15)[..., None], inside * np.float32(amount))
+
+    def _shade(self, u: Floats, below_lip: Floats, pose: MouthPose, lips: LipShape) -> Floats:
+        """Light on the upper teeth: lips over them throw a shadow, a small or rounded opening lets in little."""
+        middle = len(pose.u) // 2
+        if lips.shows_teeth:
+            covered = max(0.0, float(pose.upper_edge[middle] - lips.upper_inner[middle]))
+            narrowed = max(0.0, 1 - pose.opening / max(1e-3, float(lips.gap.max())))
+        else:
+            covered, narrowed = 0.02, max(0.0, 1 - pose.opening / 0.16)
+        lip_shadow = min(0.45, 9.0 * covered) * smoothstep(0.075, 0.0, below_lip)
+        half = max(1e-3, float(pose.u[-1] - pose.u[0]) / 2)
+        side = smoothstep(0.55, 1.05, np.abs(u - (pose.u[0] + pose.u[-1]) / 2) / half)
+        side_shadow = (0.1 if lips.shows_teeth else 0.4) * side + 0.55 * pose.pucker
+        light = (1 - lip_shadow) * (1 - side_shadow) * (1 - 0.25 * min(1.0, narrowed))
+        return np.asarray(light, np.float32)
+
+
+def _moved_down(texture: Floats, shift_px: float, rows: slice, columns: slice) -> Floats:
+    """A part of a texture that was moved down by a fraction of pixels."""
+    matrix = np.array([[1, 0, columns.start], [0, 1, rows.start - shift_px]], np.float32)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(texture, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def _lip_colour(canvas: Canvas, art: Floats, lips: LipShape) -> Floats:
+    middle = slice(N_COLUMNS // 4, -N_COLUMNS // 4)
+    v = (lips.lower_inner + 0.5 * (lips.lower_outer - lips.lower_inner))[middle]
+    at = canvas.to_canvas(np.stack([lips.u[middle], v], axis=-1))[None].astype(np.float32)
+    return np.asarray(np.median(sample(art, at)[0], axis=0), np.float32)
+
+
+def _portrait_plate(canvas: Canvas, art: Floats, lips: LipShape) -> tuple[Floats, Floats]:
+    """The portrait's own teeth, continued upwards under the lip, ending where the portrait's lower lip hid them."""
+    margin = np.minimum(0.6 * MIXED_EDGE, 0.3 * lips.gap)
+    top = np.interp(canvas.u, lips.u, lips.upper_inner + margin).astype(np.float32)
+    bottom = np.interp(canvas.u, lips.u, lips.lower_inner - margin).astype(np.float32)
+    v = np.broadcast_to(canvas.v[:, None], (canvas.height, canvas.width))
+    source_v = np.clip(v, top, np.maximum(bottom, top))
+    map_y = ((source_v - canvas.v0) * canvas.scale).astype(np.float32)
+    map_x = np.ascontiguousarray(np.broadcast_to(np.arange(canvas.width, dtype=np.float32), map_y.shape))
+    plate = cv2.remap(art, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    above = (top - v)[..., None]
+    plate = plate * (1 - 0.25 * smoothstep(0.0, 0.10, above))
+    edge = np.interp(canvas.u, lips.u, lips.lower_inner + 0.006).astype(np.float32)
+    alpha = smoothstep(0.012, -0.012, v - edge)
+    inside = smoothstep(0.0, 0.10, np.interp(canvas.u, lips.u, 1 - np.abs(lips.s), left=0, right=0).astype(np.float32))
+    return np.asarray(plate, np.float32), np.asarray(alpha * inside, np.float32)
+
+
+def _drawn_row(
+    canvas: Canvas,
+    centre_u: float,
+    edge_v: float,
+    enamel: Floats,
+    widths: tuple[float, ...],
+    heights: tuple[float, ...],
+    *,
+    upper: bool,
+) -> tuple[Floats, Floats]:
+    """A row of teeth whose front edge lies at `edge_v`, drawn softly: (h, w, 3) colours and (h, w) alpha."""
+    x = np.abs(canvas.u - centre_u)[None, :]
+    v = canvas.v[:, None]
+    borders = np.concatenate([[0.0], np.cumsum(widths)])
+    tooth = np.clip(np.searchsorted(borders, x, side="right") - 1, 0, len(widths) - 1)
+    width, height = np.asarray(widths)[tooth], np.asarray(heights)[tooth]
+    across = np.clip((x - borders[tooth]) / width, 0, 1)
+    roundness = 0.016 * np.abs(2 * across - 1) ** 3.0 + (0.010 if upper else 0.004) * (tooth == 1)
+    arch = 0.055 * (x / borders[-1]) ** 2  # the row curves back and up
+    into = (edge_v - arch - roundness - v) if upper else (v - edge_v - arch - roundness)  # distance from the edge
+    alpha = smoothstep(-0.008, 0.010, into) * smoothstep(float(borders[-1]), 0.8 * float(borders[-1]), x)
+    seam = np.exp(-((np.minimum(across, 1 - across) * width / 0.010) ** 2))
+    bulge = 1 - 0.10 * (2 * across - 1) ** 2
+    back = 1 - 0.62 * smoothstep(0.08, float(borders[-1]), x)
+    edge_light = 0.90 + 0.10 * smoothstep(0.0, 0.05, into)  # the thin edge lets the dark through
+    light = (1 - 0.22 * seam) * bulge * back * edge_light
+    colour = enamel * light[..., None]
+    gum = smoothstep(0.0, 0.03, into - height * (1 - 0.25 * np.abs(2 * across - 1) ** 2))
+    gum_colour = enamel * np.array([0.66, 0.40, 0.40], np.float32) * back[..., None]
+    colour = blend(colour.astype(np.float32), gum_colour.astype(np.float32), gum)
+    blur = 0.006 * canvas.scale + 0.4
+    return blurred(colour, blur), blurred(np.asarray(alpha, np.float32), blur)

@@ -1,0 +1,167 @@
+"""Where lips go: contours of the mouth for one row of coefficients.
+
+Belongs here: the geometry of opening, closing, rounding, spreading and tucking, in face coordinates.
+Does not belong here: pixels, fields (deform), teeth and tongue (mouth_interior).
+
+Amounts are shares of the distance between the eyes (about 63 mm in adults), so 0.1 is about 6 mm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from s2v_pipeline.generation.portrait.canvas import Floats, smoothstep
+from s2v_pipeline.generation.portrait.lips import LipShape
+
+JAW_GAP = 0.31  # 20 mm between the lips: a loud, clear AA
+CHIN_DROP = 0.24  # the chin follows the jaw, a little less than the lower lip does
+UPPER_SHARE = 0.10  # of the jaw's gap by which the upper lip rises
+TEETH_DROP = 0.70  # of the jaw's gap: the lower lip is drawn off the lower teeth's edge as the jaw opens
+REST_SEAM = 0.45  # a portrait's open lips meet here, from the upper edge; the upper lip is the less movable one
+SMILE_ELEVATION = 0.10  # corners this much above the middle of the seam are a full smile
+NEUTRAL_HALF_WIDTH = 0.40  # mouths are about 50 mm wide at rest
+RELAXED_SHARE = 0.65  # of a smile's width and lift that speaking takes away
+SPREAD = 0.10  # of the half width, at lip_width +1
+NARROW = 0.27  # of the half width, at lip_width -1
+PUCKER = 0.24  # of the half width, at lip_pucker 1, on top of the narrowing
+CORNER_DROP = 0.16  # of the jaw's gap
+PUCKER_LOWERS = 0.030
+ROUND_UPPER_SHARE = 0.35  # of a rounded opening: both lips make the ring
+ROUND_FLATTENS = 0.95  # of a smile's arc that rounded lips lose
+PUCKER_GAP = 0.075  # rounded lips that are not closed leave at least this
+
+
+@dataclass(frozen=True, eq=False)
+class MouthPose:
+    """Contours of the moved mouth, (N_COLUMNS,) each, in face coordinates.
+
+    Attributes:
+        u: columns of the visible slit.
+        upper_edge, lower_edge: v of the lips' visible inner edges; equal where lips touch.
+        upper_roll, lower_roll: how far the portrait's inner edge lies beyond the visible one (positive: rolled in).
+        upper_outer, lower_outer: v of the outer contours.
+        chin_drop: how far the chin goes down.
+        jaw_drop: how far the lower teeth go down.
+        pucker: 0..1.
+        tuck: 0..1, lower lip under the upper teeth.
+        opening: largest distance of the edges.
+    """
+
+    u: Floats
+    upper_edge: Floats
+    lower_edge: Floats
+    upper_roll: Floats
+    lower_roll: Floats
+    upper_outer: Floats
+    lower_outer: Floats
+    chin_drop: float
+    jaw_drop: float
+    pucker: float
+    tuck: float
+
+    @property
+    def opening(self) -> float:
+        """Largest distance between the edges."""
+        return float((self.lower_edge - self.upper_edge).max())
+
+
+@dataclass(frozen=True)
+class MouthCommand:
+    """The coefficients that shape a mouth; ranges as in `coefficients.COEFFICIENTS`."""
+
+    jaw_open: float
+    lips_closed: float
+    lip_press: float
+    lip_width: float
+    lip_pucker: float
+    lip_tuck: float
+    smile_relax: float
+
+
+def smile_of(lips: LipShape) -> float:
+    """0..1: how much a portrait smiles, by its corners' lift over the middle of the mouth."""
+    seam = lips.upper_inner + REST_SEAM * lips.gap
+    lift = float(seam[len(seam) // 2] - (seam[0] + seam[-1]) / 2)
+    return float(np.clip(lift / SMILE_ELEVATION, 0.0, 1.0))
+
+
+def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> MouthPose:
+    """Contours of `lips` moved as commanded; `incisal_v` is where the upper front teeth end."""
+    s, closed, jaw, pucker = lips.s, command.lips_closed, command.jaw_open, command.lip_pucker
+    # A mouth that opens wide or rounds cannot keep its smile, whatever is asked.
+    relaxed = max(command.smile_relax, 0.9 * pucker, 0.6 * jaw) * smile_of(lips)
+
+    width = _width_factor(lips, command, relaxed)
+    centre = float(lips.u[0] + lips.u[-1]) / 2
+    u = (centre + s * lips.half_width * width).astype(np.float32)
+
+    rest_gap = lips.gap * (1 - RELAXED_SHARE * relaxed) * (1 - 0.8 * pucker)
+    # An opening that speech makes replaces the portrait's own: a laughing portrait must not say AA with both.
+    jaw_gap = JAW_GAP * jaw * (1 - 0.20 * pucker) * _profile(s, max(pucker, 0.6 * jaw))
+    jaw_gap = np.maximum(jaw_gap, PUCKER_GAP * pucker * _profile(s, 1.0))
+    speech_gap = np.maximum(jaw_gap - 0.5 * rest_gap, 0.0)
+    tuck = command.lip_tuck * (1 - closed)
+
+    seam = lips.upper_inner + REST_SEAM * lips.gap
+    lift = seam[len(seam) // 2] - np.interp(s, [-1, 1], [seam[0], seam[-1]])
+    flattened = max(RELAXED_SHARE * relaxed, ROUND_FLATTENS * pucker)
+    drop = flattened * np.maximum(lift, 0) * np.abs(s) ** 1.5
+    # Lips held together over an opening jaw are pulled down by it, the corners less.
+    seam = seam + drop + 0.30 * CHIN_DROP * jaw * closed * (1 - 0.6 * s**2)
+    # An opening jaw draws the corners down, a rounded mouth draws them level.
+    seam = seam + CORNER_DROP * JAW_GAP * jaw * np.abs(s) ** 1.5
+
+    # Pushed forward, the upper lip comes down over the teeth.
+    seam = seam + PUCKER_LOWERS * pucker
+    apart = 1 - closed
+    upper_share = UPPER_SHARE + (ROUND_UPPER_SHARE - UPPER_SHARE) * pucker
+    upper_edge = seam - apart * (REST_SEAM * rest_gap + upper_share * speech_gap)
+    lower_edge = seam + apart * ((1 - REST_SEAM) * rest_gap + (1 - upper_share) * speech_gap)
+
+    # F and V: the lower lip touches the edge of the upper teeth, whatever the jaw does.
+    touching = tuck * smoothstep(1.0, 0.45, np.abs(s))
+    lower_edge = lower_edge + touching * (np.maximum(incisal_v - 0.006, upper_edge + 0.012) - lower_edge)
+
+    upper_thickness = np.maximum(lips.upper_inner - lips.upper_outer, 0)
+    lower_thickness = np.maximum(lips.lower_outer - lips.lower_inner, 0)
+    press = command.lip_press * closed
+    upper_roll = (0.30 * press - 0.10 * pucker) * upper_thickness
+    lower_roll = (0.30 * press - 0.12 * pucker + 0.45 * tuck) * lower_thickness
+    upper_move = upper_edge - lips.upper_inner
+    lower_move = lower_edge - lips.lower_inner
+    chin_drop = CHIN_DROP * jaw
+    bell = 1 - s**2
+    upper_outer = lips.upper_outer + 0.72 * upper_move + drop * 0.2
+    upper_outer = upper_outer + (0.12 * press - 0.22 * pucker) * upper_thickness
+    lower_outer = lips.lower_outer + np.where(lower_move > 0, 0.88, 0.60) * lower_move
+    lower_outer = lower_outer + (0.24 * pucker - 0.12 * press - 0.22 * tuck) * lower_thickness
+    lower_outer = lower_outer + 0.45 * chin_drop * closed * bell
+    return MouthPose(
+        u=u,
+        upper_edge=upper_edge.astype(np.float32),
+        lower_edge=np.maximum(lower_edge, upper_edge).astype(np.float32),
+        upper_roll=upper_roll.astype(np.float32),
+        lower_roll=lower_roll.astype(np.float32),
+        upper_outer=upper_outer.astype(np.float32),
+        lower_outer=lower_outer.astype(np.float32),
+        chin_drop=chin_drop,
+        jaw_drop=JAW_GAP * TEETH_DROP * jaw,
+        pucker=pucker,
+        tuck=tuck,
+    )
+
+
+def _width_factor(lips: LipShape, command: MouthCommand, relaxed: float) -> float:
+    half = lips.half_width
+    factor = 1 - RELAXED_SHARE * relaxed * max(0.0, 1 - NEUTRAL_HALF_WIDTH / half)
+    factor *= 1 + (SPREAD if command.lip_width > 0 else NARROW) * command.lip_width
+    factor *= 1 - PUCKER * command.lip_pucker
+    return factor * (1 - 0.12 * command.jaw_open * (1 - command.lip_pucker))
+
+
+def _profile(s: Floats, roundness: float) -> Floats:
+    """Share of the opening along the mouth: a lens, or an ellipse when rounded."""
+    lens = np.clip(1 - np.abs(s) ** 2.2, 0, 1)
+    return np.asarray(lens ** (0.85 - 0.35 * roundness), np.float32)

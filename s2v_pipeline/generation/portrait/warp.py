@@ -1,0 +1,65 @@
+"""Displacement fields: inverting, enlarging and applying them.
+
+Belongs here: arithmetic on fields (h, w, 2) float32 whose last axis is (x, y), in samples of the field's own grid.
+Does not belong here: where displacements come from (deform, relief), what is drawn over the result.
+
+Fields are smooth, so they are made and inverted on coarse grids and enlarged; only the picture is sampled at full size.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from s2v_pipeline.generation.portrait.canvas import Floats
+
+# A field whose slope stays below 0.6 halves its error in each round: six rounds leave less than 0.02 of a cell.
+INVERSION_ROUNDS = 6
+
+
+def grid(height: int, width: int) -> Floats:
+    """(height, width, 2): x and y of each sample."""
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return np.stack([x, y], axis=-1)
+
+
+def sample(image: Floats, at: Floats) -> Floats:
+    """`image` at (x, y) positions, linearly; the border continues outwards."""
+    x, y = cv2.split(at)
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+
+
+def blurred(image: Floats, sigma_px: float) -> Floats:
+    """`image` under a Gaussian."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px), np.float32)
+
+
+def invert(forward: Floats, identity: Floats) -> Floats:
+    """Field that undoes `forward`: b with b(y) = -forward(y + b(y)), by fixed-point rounds.
+
+    Args:
+        forward: (h, w, 2), slope below one.
+        identity: `grid(h, w)`.
+    """
+    backward = -forward
+    for _ in range(INVERSION_ROUNDS):
+        backward = -sample(forward, identity + backward)
+    return backward
+
+
+def enlarge(field: Floats, step_px: int, height: int, width: int) -> Floats:
+    """A field on cells of `step_px` at every pixel; values are scaled from cells to pixels."""
+    cells_y, cells_x = field.shape[:2]
+    full = cv2.resize(field, (cells_x * step_px, cells_y * step_px), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(full[:height, :width] * np.float32(step_px), np.float32)
+
+
+def blend(under: Floats, over: Floats, alpha: Floats) -> Floats:
+    """`over` on `under` (h, w, 3) with alpha (h, w)."""
+    return under + (over - under) * alpha[..., None]
+
+
+def to_pixels(image: Floats) -> NDArray[np.uint8]:
+    """Rounded and clipped to bytes."""
+    return np.asarray(cv2.convertScaleAbs(np.maximum(image, 0)), np.uint8)

@@ -1,0 +1,92 @@
+"""Which generators there are; each is imported only when somebody asks for it.
+
+Belongs here: their names, how one is made from a small value that can be sent to a worker, how much context one needs.
+Does not belong here: any import of an implementation at the top of this file; what generators do (protocol).
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2v_pipeline.errors import SettingsError
+from s2v_pipeline.generation.protocol import Generator
+
+
+@dataclass(frozen=True)
+class GeneratorSpec:
+    """What a worker needs to make a generator; picklable.
+
+    Attributes:
+        name: of a registered generator.
+        face_model_path: another copy of face_landmarker.task; None takes the packaged one.
+    """
+
+    name: str
+    face_model_path: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Modules of one generator: `factory_module` has `make_generator(spec)`, `context_module` has `CONTEXT_S`."""
+
+    factory_module: str
+    context_module: str
+
+
+_GENERATORS: Mapping[str, _Entry] = {
+    "portrait": _Entry(
+        factory_module="s2v_pipeline.generation.portrait.generator",
+        context_module="s2v_pipeline.generation.portrait.motion",
+    ),
+}
+
+# One generator a process for each spec: loading the face model takes longer than a chunk's first frames. Generators
+# keep no state of a request, so that sharing one changes no result.
+_loaded: dict[GeneratorSpec, Generator] = {}
+_loading = threading.Lock()
+
+
+def generator_names() -> tuple[str, ...]:
+    """Names of all registered generators, sorted."""
+    return tuple(sorted(_GENERATORS))
+
+
+def load_generator(spec: GeneratorSpec) -> Generator:
+    """The generator of a spec; the same one for equal specs in a process.
+
+    Raises:
+        SettingsError: no generator has this name.
+        ArtifactError: its model file is missing or damaged.
+    """
+    entry = _entry(spec.name)
+    with _loading:
+        if spec not in _loaded:
+            generator = importlib.import_module(entry.factory_module).make_generator(spec.face_model_path)
+            if not isinstance(generator, Generator):
+                raise TypeError(f"{entry.factory_module} must make a Generator; made {type(generator).__name__}")
+            _loaded[spec] = generator
+        return _loaded[spec]
+
+
+def generator_context_s(name: str) -> float:
+    """Seconds of phonemes and features that a generator looks at before and after its frames.
+
+    Raises:
+        SettingsError: no generator has this name.
+    """
+    return float(importlib.import_module(_entry(name).context_module).CONTEXT_S)
+
+
+def _entry(name: str) -> _Entry:
+    entry = _GENERATORS.get(name)
+    if entry is None:
+        raise SettingsError(
+            f"generation.generator must be one of {', '.join(generator_names())}",
+            got=repr(name),
+            cure="Set generation.generator in s2v.toml, or S2V_GENERATION__GENERATOR.",
+        )
+    return entry

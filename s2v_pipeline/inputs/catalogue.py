@@ -1,0 +1,112 @@
+"""The record of which partition key means which files: one JSON file an input.
+
+Belongs here: adding, finding and listing what is known.
+Does not belong here: finding inputs on disk (scan, manifest), Dagster's own list of partitions (defs).
+
+A damaged record counts as absent, with a warning in the log: the next scan of the same input writes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from s2v_pipeline.artifacts import atomic_path
+from s2v_pipeline.errors import ManifestError, SettingsError
+from s2v_pipeline.inputs.slug import is_slug
+from s2v_pipeline.inputs.source import InputSource
+
+_LOG = logging.getLogger(__name__)
+_SUFFIX = ".json"
+
+
+@dataclass(frozen=True)
+class InputCatalogue:
+    """Records under one folder; any number of processes may read and write at once.
+
+    A writer replaces a whole record, so that a reader sees the old one or the new one; of two writers of the same input
+    the later one wins.
+    """
+
+    root: Path
+
+    def add(self, source: InputSource) -> bool:
+        """Remember an input; True when it is new or what it says changed since it was added.
+
+        Raises:
+            ManifestError: one of its files is gone.
+        """
+        record = {"fingerprint": source.fingerprint(), "source": source.to_json()}
+        known = self._read(source.input_id)
+        if known != record:  # also where only the folder changed, which is no new content
+            with atomic_path(self._path(source.input_id)) as temporary:
+                temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        return known is None or known["fingerprint"] != record["fingerprint"]
+
+    def get(self, input_id: str) -> InputSource:
+        """The input of a partition key.
+
+        Raises:
+            ManifestError: unknown, or its record is damaged.
+            SettingsError: its settings are not valid any more.
+        """
+        record = self._read(input_id) if is_slug(input_id) else None
+        if record is None:
+            raise ManifestError(
+                "an input must be known before it is used",
+                got=f"the unknown id {input_id!r}",
+                cure="`s2v inputs list` shows what is known; put the files into the watched folder to add them.",
+            )
+        return InputSource.from_json(record["source"])
+
+    def fingerprints(self) -> dict[str, str]:
+        """Partition key -> fingerprint at the time the input was added, for all that is known."""
+        return {input_id: record["fingerprint"] for input_id, record in self._records()}
+
+    def list(self) -> tuple[InputSource, ...]:
+        """All known inputs by their keys; one whose record is not valid any more is left out with a warning."""
+        sources = []
+        for input_id, record in self._records():
+            try:
+                sources.append(InputSource.from_json(record["source"]))
+            except (ManifestError, SettingsError) as error:
+                _LOG.warning("the record of input %s is left out: %s", input_id, error)
+        return tuple(sources)
+
+    def _path(self, input_id: str) -> Path:
+        return self.root / f"{input_id}{_SUFFIX}"
+
+    def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        if not self.root.is_dir():
+            return
+        with os.scandir(self.root) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.endswith(_SUFFIX))
+        for name in names:
+            input_id = name.removesuffix(_SUFFIX)
+            # Temporary files of writers start with a dot, so their names are no keys.
+            if is_slug(input_id) and (record := self._read(input_id)) is not None:
+                yield input_id, record
+
+    def _read(self, input_id: str) -> dict[str, Any] | None:
+        path = self._path(input_id)
+        try:
+            record: Any = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            _LOG.warning("the record %s is damaged and counts as absent: %s", path, error)
+            return None
+        if (
+            isinstance(record, dict)
+            and isinstance(record.get("fingerprint"), str)
+            and isinstance(record.get("source"), dict)
+            and record["source"].get("input_id") == input_id
+        ):
+            return record
+        _LOG.warning("the record %s is not one of this version and counts as absent", path)
+        return None

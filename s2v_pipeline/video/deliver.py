@@ -1,0 +1,203 @@
+"""The last stage: from clips to the delivered file, its poster, contact sheet and metadata.
+
+Belongs here: the order of the steps, names of the delivered files, what generation_metadata.json says.
+Does not belong here: joining and muxing (mux), drawing (frames), deciding whether the video may go out (defs.checks).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from s2v_pipeline import __version__
+from s2v_pipeline.artifacts import ArtifactStore, content_key
+from s2v_pipeline.chunks.manifest import ChunkManifest
+from s2v_pipeline.inputs.speech_input import SpeechInput
+from s2v_pipeline.settings import PER_INPUT_GROUPS, Settings
+from s2v_pipeline.video.frames import SheetLabels, write_contact_sheet, write_poster
+from s2v_pipeline.video.manifest import FinalVideo
+from s2v_pipeline.video.mux import AssembledVideo, assemble_video
+
+ASSET = "final_videos"
+POSTER_PART = "poster.jpg"
+CONTACT_SHEET_PART = "contact_sheet.jpg"
+METADATA_PART = "generation_metadata.json"
+_SHEET_FRAMES = 24  # three rows of eight: enough to see lips at work, small enough for one look
+_POSTER_AT = Fraction(1, 3)  # of the length: the head has left its first pose, and no speech ends there
+
+_log = logging.getLogger(__name__)
+
+
+def deliver_video(
+    speech: SpeechInput,
+    phonemes: pd.DataFrame,
+    clips: ChunkManifest,
+    settings: Settings,
+    store: ArtifactStore,
+    *,
+    run_id: str,
+    on_progress: Callable[[int, int], None],
+) -> FinalVideo:
+    """Write the video of one input and its sidecars into the store.
+
+    Raises:
+        MediaError: clips that do not fit, or a written file that is not what was meant.
+        ArtifactError: a clip or the speech is missing or damaged.
+    """
+    input_id = speech.input_id
+    made_by = f"s2v_pipeline {__version__}"
+    clip_paths = [store.read_path("rendered_clips", input_id, clip.part) for clip in clips.chunks]
+    sound = store.read_path("speech_inputs", input_id, speech.speech.name)
+    key = content_key(
+        {
+            "clips": [clip.key for clip in clips.chunks],
+            "speech": speech.speech.sha256,
+            "kbps": settings.video.audio_kbps,
+        }
+    )
+    video_part = f"{input_id}.mp4"
+
+    # 1. the video
+    written: list[AssembledVideo] = []
+
+    def write_video(path: Path) -> None:
+        written.append(
+            assemble_video(
+                clip_paths,
+                sound,
+                path,
+                frame_counts=[len(clip.frames) for clip in clips.chunks],
+                fps=clips.fps,
+                settings=settings.video,
+                metadata={"title": speech.name, "comment": f"{made_by}, generator {clips.generator}"},
+                on_progress=on_progress,
+            )
+        )
+
+    video = store.write(ASSET, input_id, video_part, write_video, key=key, made_by=made_by)
+    probe = written[0].probe
+    record = store.provenance(ASSET, input_id, video_part)
+    if record is None:
+        raise AssertionError("a part that was just written has its record")
+
+    # 2. pictures of it
+    store.write(
+        ASSET,
+        input_id,
+        POSTER_PART,
+        lambda path: write_poster(video, path, frame=int(probe.n_frames * _POSTER_AT)),
+        key=key,
+        made_by=made_by,
+    )
+    store.write(
+        ASSET,
+        input_id,
+        CONTACT_SHEET_PART,
+        lambda path: write_contact_sheet(video, path, n_frames=_SHEET_FRAMES, labels=_phone_at(phonemes)),
+        key=key,
+        made_by=made_by,
+    )
+
+    # 3. what made it
+    document = _metadata(speech, phonemes, clips, settings, written[0], record.sha256, run_id)
+    store.write(
+        ASSET,
+        input_id,
+        METADATA_PART,
+        lambda path: _write_json(path, document),
+        key=key,
+        made_by=made_by,
+    )
+    return FinalVideo(
+        input_id=input_id,
+        video_part=video_part,
+        poster_part=POSTER_PART,
+        contact_sheet_part=CONTACT_SHEET_PART,
+        metadata_part=METADATA_PART,
+        sha256=record.sha256,
+        size_bytes=record.size_bytes,
+        n_frames=probe.n_frames,
+        fps=clips.fps,
+        width_px=probe.width_px,
+        height_px=probe.height_px,
+        video_s=probe.video_duration_s,
+        audio_s=probe.audio_duration_s,
+    )
+
+
+def _phone_at(phonemes: pd.DataFrame) -> SheetLabels:
+    """The phoneme that sounds at a time, for the contact sheet."""
+    starts = phonemes["start_s"].to_numpy()
+    phones = phonemes["phone"].tolist()
+
+    def phone_at(time_s: Fraction) -> str:
+        return str(phones[max(0, int(starts.searchsorted(float(time_s), side="right")) - 1)])
+
+    return phone_at
+
+
+def _metadata(
+    speech: SpeechInput,
+    phonemes: pd.DataFrame,
+    clips: ChunkManifest,
+    settings: Settings,
+    assembled: AssembledVideo,
+    video_sha256: str,
+    run_id: str,
+) -> dict[str, Any]:
+    probe = assembled.probe
+    return {
+        "made_by": f"s2v_pipeline {__version__}",
+        "dagster_run_id": run_id,
+        "input": {
+            "id": speech.input_id,
+            "name": speech.name,
+            "prompt": speech.prompt,
+            "transcript": speech.transcript,
+            "portrait_sha256": speech.portrait.sha256,
+            "speech_sha256": speech.speech.sha256,
+            "notes": list(speech.notes),
+        },
+        "settings": settings.model_dump(mode="json", include=set(PER_INPUT_GROUPS)),
+        "alignment": {name: phonemes.attrs[name] for name in ("method", "fallbacks", "notes")},
+        "generator": {"name": clips.generator, "fingerprint": clips.fingerprint},
+        "chunks": [
+            {
+                "frames": [clip.frames.start_frame, clip.frames.stop_frame],
+                "clip": clip.part,
+                "made_in_this_run": clip.made,
+                "seconds": clip.seconds_s,
+            }
+            for clip in clips.chunks
+        ],
+        "video": {
+            "sha256": video_sha256,
+            "size_bytes": probe.size_bytes,
+            "frames": probe.n_frames,
+            "fps": str(probe.fps),
+            "width_px": probe.width_px,
+            "height_px": probe.height_px,
+            "codec": probe.codec,
+            "pix_fmt": probe.pix_fmt,
+            "color": asdict(probe.color),
+            "faststart": probe.faststart,
+            "video_s": float(probe.video_duration_s),
+            "audio_s": float(probe.audio_duration_s),
+            "speech_s": float(assembled.speech_duration_s),
+            "video_minus_audio_ms": round(1000 * float(assembled.video_minus_audio_s), 3),
+            "audio_codec": probe.audio_codec,
+            "audio_rate_hz": probe.audio_rate_hz,
+            "audio_resampled": assembled.resampled,
+        },
+    }
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

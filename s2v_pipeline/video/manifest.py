@@ -1,0 +1,37 @@
+"""What final_videos hands on: the delivered files of one input.
+
+Belongs here: the manifest value. Does not belong here: making the files (mux, frames).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+@dataclass(frozen=True)
+class FinalVideo:
+    """The delivered video of one input and its sidecars, as part names in the artifact store.
+
+    Attributes:
+        input_id: partition key.
+        video_part, poster_part, contact_sheet_part, metadata_part: names of the files.
+        sha256: of the video file.
+        size_bytes: of the video file.
+        n_frames, fps, width_px, height_px: of the picture.
+        video_s, audio_s: exact lengths as a player sees them.
+    """
+
+    input_id: str
+    video_part: str
+    poster_part: str
+    contact_sheet_part: str
+    metadata_part: str
+    sha256: str
+    size_bytes: int
+    n_frames: int
+    fps: Fraction
+    width_px: int
+    height_px: int
+    video_s: Fraction
+    audio_s: Fraction
