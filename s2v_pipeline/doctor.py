@@ -1,18 +1,17 @@
 """`s2v doctor`: what is installed, what this machine offers, whether it is enough, and the cure where it is not.
 
-Belongs here: judgements. Does not belong here: measuring the machine (machine), printing (cli), mending anything.
+Belongs here: judgements.
+Does not belong here: measuring the machine (machine), reading versions (installed), printing (cli), mending anything.
 
-Nothing here raises because something is missing: that is what a finding is for. What may be missing is imported where it
-is looked for, and Ray, which takes long and starts threads, in a process of its own.
+Nothing here raises because something is missing: that is what a finding is for. What may be missing is imported where
+it is looked for, and Ray, which takes long and starts threads, in a process of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from s2v_pipeline import machine
+from s2v_pipeline.installed import installed_version, requirements
 from s2v_pipeline.settings import Settings
 
 DISTRIBUTION = "s2v_pipeline"
@@ -104,60 +104,22 @@ def _python() -> Finding:
 
 def _packages() -> Iterator[Finding]:
     """The package itself, then its dependencies as one finding: all versions, or those that do not fit."""
-    try:
-        own_version = importlib.metadata.version(DISTRIBUTION)
-        requirements = importlib.metadata.requires(DISTRIBUTION) or []
-    except importlib.metadata.PackageNotFoundError:
+    version = installed_version(DISTRIBUTION)
+    if version is None:
         yield Finding("package", "problem", f"{DISTRIBUTION} is not installed, only lies on the path", _REINSTALL)
         return
-    yield Finding("package", "ok", f"{DISTRIBUTION} {own_version}")
-    fitting: list[str] = []
-    wrong: list[str] = []
-    for requirement in requirements:
-        match = re.match(r"([A-Za-z0-9._-]+)([^;]*)(;.*extra)?", requirement)
-        if match is None or match[3]:
-            continue
-        version = _installed_version(match[1])
-        if version is None:
-            wrong.append(f"{match[1]} is missing")
-        elif not _satisfies(version, match[2]):
-            wrong.append(f"{match[1]} {version} is not {match[2].strip()}")
-        else:
-            fitting.append(f"{match[1]} {version}")
-    if wrong:
-        yield Finding("dependencies", "problem", ", ".join(wrong), _REINSTALL)
+    yield Finding("package", "ok", f"{DISTRIBUTION} {version}")
+    found = requirements(DISTRIBUTION)
+    unmet = [f"{each.name} {each.bounds} (found {each.version or 'none'})" for each in found if not each.is_met]
+    if unmet:
+        yield Finding("dependencies", "problem", f"not as asked for: {', '.join(unmet)}", _REINSTALL)
     else:
-        yield Finding("dependencies", "ok", ", ".join(fitting))
-
-
-def _installed_version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _satisfies(version: str, specifier: str) -> bool:
-    """Whether a version fits bounds such as ">=1.13,<2", which are all that pyproject.toml uses."""
-    for operator, bound in re.findall(r"(>=|<)\s*([0-9.]+)", specifier):
-        at_least = _numbers(version) >= _numbers(bound)
-        if at_least != (operator == ">="):
-            return False
-    return True
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers, without zeros at the end, so that 2.0 and 2 are the same."""
-    match = re.match(r"[0-9]+(\.[0-9]+)*", version)
-    numbers = [int(number) for number in match[0].split(".")] if match else []
-    while numbers and not numbers[-1]:
-        numbers.pop()
-    return tuple(numbers)
+        yield Finding("dependencies", "ok", ", ".join(f"{each.name} {each.version}" for each in found))
 
 
 def _opencv() -> Finding:
-    found = [name for name in _OPENCV_WHEELS if _installed_version(name) is not None]
-    said = ", ".join(f"{name} {_installed_version(name)}" for name in found)
+    found = [name for name in _OPENCV_WHEELS if installed_version(name) is not None]
+    said = ", ".join(f"{name} {installed_version(name)}" for name in found)
     if len(found) > 1:
         cure = f"pip uninstall -y {' '.join(found)}; pip install -c constraints.txt opencv-python-headless"
         return Finding("opencv", "problem", f"{said} overwrite each other's files", cure)

@@ -113,14 +113,12 @@ class RayExecutor:
     def _hold_connection(self) -> None:
         """Connect, then live until `stop`: the kernel ends a local Ray's processes when the thread that started them
         ends (PR_SET_PDEATHSIG is about threads), which is also why no Ray outlives a killed run."""
-        _set_environment(local=self._settings.address is None)
-        import ray
-
         try:
+            _set_environment(local=self._settings.address is None)
             self._connect()
         except S2VError as error:
             self._error = error
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, the thread that waits must hear of it)
             self._error = ClusterError(
                 "Ray must start or be reachable",
                 got=f"{type(error).__name__}: {error}",
@@ -131,6 +129,8 @@ class RayExecutor:
             self._connected.set()
         if self._error is None:
             self._released.wait()
+            import ray
+
             ray.shutdown()
 
     def _connect(self) -> None:

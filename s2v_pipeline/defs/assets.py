@@ -231,7 +231,7 @@ def final_videos(
             rendered_clips,
             settings,
             pipeline.store(),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             on_progress=report_progress(context),
         )
     return dg.MaterializeResult(

@@ -8,14 +8,12 @@ from __future__ import annotations
 import dagster as dg
 
 from s2v_pipeline.defs.assets import ASSETS
-from s2v_pipeline.defs.partitions import INPUTS
 
 JOB_NAME = "make_video"
 
 make_video = dg.define_asset_job(
     JOB_NAME,
     selection=dg.AssetSelection.assets(*ASSETS),
-    partitions_def=INPUTS,
     tags={"s2v/flow": "speech-to-video"},
     description="From speech_inputs to final_videos with all checks, for one input.",
 )

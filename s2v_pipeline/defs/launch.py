@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
+from dagster._utils.error import SerializableErrorInfo
 
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.defs.build import build_definitions
@@ -146,12 +147,9 @@ def _error(instance: dg.DagsterInstance, run_id: str, input_id: str) -> S2VError
                 cure=f"Run {run_id} in the Dagster UI (`s2v up`) has the whole log.",
             )
         if failure.error is not None:
-            innermost = failure.error
-            while innermost.cause is not None:
-                innermost = innermost.cause
             return GenerationError(
                 f"every step of the run for {input_id!r} must go through",
-                got=f"in {entry.step_key}: {innermost.message.strip()}",
+                got=f"in {entry.step_key}: {_innermost_message(failure.error)}",
                 cure=f"Run {run_id} in the Dagster UI (`s2v up`) has the whole log. Finished chunks are kept.",
             )
     failed = [
@@ -159,8 +157,22 @@ def _error(instance: dg.DagsterInstance, run_id: str, input_id: str) -> S2VError
         for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
         if not (evaluation := entry.get_dagster_event().asset_check_evaluation_data).passed
     ]
+    if failed:
+        return GenerationError(
+            f"every blocking check of the run for {input_id!r} must pass",
+            got=", ".join(failed),
+            cure=f"Run {run_id} in the Dagster UI (`s2v up`) has the figures.",
+        )
+    ends = [entry.get_dagster_event() for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)]
+    causes = [end.job_failure_data.error for end in ends if end.job_failure_data.error is not None]
     return GenerationError(
-        f"every blocking check of the run for {input_id!r} must pass",
-        got=", ".join(failed) or "a failure before the first step",
-        cure=f"Run {run_id} in the Dagster UI (`s2v up`) has the figures.",
+        f"the run for {input_id!r} must start",
+        got="; ".join(map(_innermost_message, causes)) or "no reason in its log",
+        cure=f"Run {run_id} in the Dagster UI (`s2v up`) has the whole log.",
     )
+
+
+def _innermost_message(error: SerializableErrorInfo) -> str:
+    while error.cause is not None:
+        error = error.cause
+    return error.message.strip()

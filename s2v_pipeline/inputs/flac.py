@@ -64,7 +64,7 @@ class FlacWriter:
         """
         try:
             converted_frames = self._resampler.resample(frame)
-        except av.error.ArgumentError as error:
+        except (av.error.ArgumentError, av.error.MemoryError) as error:
             raise AudioError(
                 "the sound must have channels that can be mixed to stereo",
                 got=self._source_layout,

@@ -11,6 +11,7 @@ zero of the whole pipeline, and the number of samples written is the input's len
 
 from __future__ import annotations
 
+import io
 import logging
 import stat
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ _HEADERLESS = ("mp3", "aac")  # plain runs of frames, behind which taggers and d
 _IN_WORDS = "WAV, FLAC, MP3, AAC, M4A, OGG, Opus, WMA, AIFF, AMR, CAF, MP4, MOV, MKV, WebM or AVI"
 
 _BYTES_PER_MB = 1_000_000
+_SOURCE_RATES_HZ = (4_000, 768_000)  # below it speech is not understood; above it no converter works
 _SILENCE_DBFS = -60.0  # a speaker's peaks lie 20 to 50 dB above the noise floor of the worst usable recording
 _JUMP_S = Fraction(1, 10)
 """Least jump of the timestamps that counts: FFmpeg's own least hard compensation (libswresample, min_hard_comp)."""
@@ -110,6 +112,16 @@ def copy_speech(path: Path, destination: Path, limits: InputSettings) -> SpeechI
     return info
 
 
+class _Reader(io.BufferedReader):
+    """A file whose impossible seeks, which damaged headers ask for, fail in the way that libav expects."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (OSError, ValueError, OverflowError):  # before the start, or beyond what the system counts
+            return -1
+
+
 def _open(path: Path, limits: InputSettings) -> BinaryIO:
     try:
         state = path.stat()
@@ -123,7 +135,7 @@ def _open(path: Path, limits: InputSettings) -> BinaryIO:
                 got=f"{state.st_size / _BYTES_PER_MB:.1f} MB",
                 cure="Export it as FLAC or MP3, or raise inputs.max_audio_mb.",
             )
-        return path.open("rb")
+        return _Reader(path.open("rb", buffering=0))
     except OSError as error:
         raise AudioError(
             f"{path.name} must be readable", got=str(error.strerror), cure="Check its name and permissions."
@@ -156,6 +168,13 @@ class _Source:
         first = next(frames, None)
         if first is None:
             raise self._damaged("no sample")
+        low_hz, high_hz = _SOURCE_RATES_HZ
+        if not low_hz <= first.sample_rate <= high_hz:
+            raise AudioError(
+                f"{self.name} must have a sample rate of {low_hz} to {high_hz} Hz",
+                got=f"{first.sample_rate} Hz",
+                cure="Export it again at 48000 Hz.",
+            )
         with atomic_path(destination) as temporary:
             with temporary.open("wb") as output, FlacWriter(output, first) as writer:
                 for frame in _chained(first, frames):
@@ -204,7 +223,8 @@ class _Source:
                     self.seen_end_s = max(
                         self.seen_end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base)
                     )
-                if packet.stream_index != stream.index:
+                # The packet itself says 0 for every stream when it only ends it.
+                if packet.stream.index != stream.index:
                     continue
                 # libav marks packets that end early; in a WAV the last block always may, and its header is checked.
                 if packet.is_corrupt and self.container.format.name != "wav":

@@ -50,9 +50,7 @@ def sample_portrait(width_px: int, height_px: int) -> NDArray[np.uint8]:
     shift = np.array([width_px, height_px]) / 2 - scale * (low + high) / 2
     matrix = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
     return np.asarray(
-        cv2.warpAffine(
-            pixels, matrix, (width_px, height_px), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        ),
+        cv2.warpAffine(pixels, matrix, (width_px, height_px), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE),
         np.uint8,
     )
 

@@ -65,7 +65,7 @@ def test_changed_content_is_new_and_a_moved_folder_is_not(
 @pytest.mark.parametrize("input_id", ["unknown", "../catalogue/ann", "", "ANN", "/etc/passwd"])
 def test_unknown_inputs(catalogue: InputCatalogue, source: InputSource, input_id: str) -> None:
     catalogue.add(source)
-    with pytest.raises(ManifestError, match="must be known.*s2v inputs list"):
+    with pytest.raises(ManifestError, match=r"must be known.*s2v inputs list"):
         catalogue.get(input_id)
 
 

@@ -111,7 +111,7 @@ def test_repeated_ids_are_all_refused(dataset: Path) -> None:
 def test_other_columns_are_named(dataset: Path, kind: str) -> None:
     with pytest.raises(ManifestError, match="got id, image, audio, transcipt"):
         read_manifest(write(dataset, [row(transcipt="Hi")], kind))
-    with pytest.raises(ManifestError, match="must have the columns id, image, audio .*got id, picture"):
+    with pytest.raises(ManifestError, match=r"must have the columns id, image, audio .*got id, picture"):
         read_manifest(write(dataset, [{"id": "a", "picture": "a.png"}], kind))
 
 

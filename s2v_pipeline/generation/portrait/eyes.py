@@ -1,7 +1,7 @@
 """Eyes and brows over time: blinks, looks, raised brows.
 
 Belongs here: when and how they move.
-Does not belong here: the head that carries them (head_motion), drawing them (eyelids).
+Does not belong here: the head that carries them (head), drawing them (eyelids).
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ REFLEX_GAIN = 0.8  # the relief head turns the eyes less than a real one does
 
 # Brows rise on pitch accents and come down slowly (C. Cave et al., "About the relationship between eyebrow movements
 # and F0 variations", ICSLP 1996).
-BROW_THRESHOLD = 0.5  # strength of an accent that moves them
+BROW_THRESHOLD = 0.6  # strength of an accent that moves them
 BROW_RISE_BEFORE_S, BROW_UP_BEFORE_S, BROW_UP_AFTER_S, BROW_DOWN_AFTER_S = 0.20, 0.03, 0.08, 0.42
-BROW_FROM_STRENGTH, BROW_FROM_PITCH = 0.45, 0.45
+BROW_FROM_STRENGTH, BROW_FROM_PITCH = 0.25, 0.35
 BROW_DRIFT, BROW_DRIFT_PERIOD_S = 0.08, 1.7
 
 REACH_S = 1.75

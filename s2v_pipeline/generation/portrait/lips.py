@@ -94,7 +94,9 @@ def find_lips(canvas: Canvas, art: Floats, landmarks: Floats) -> LipShape:
     is_open = float((lower_inner - upper_inner).max()) > OPEN_GAP
     if not is_open:
         seam = _darkest_line(profiles, s, upper_inner, lower_inner)
-        lip = np.concatenate([_luminance(profiles.at(seam + beside)) for beside in np.array([-0.05, 0.05], np.float32)], axis=1)
+        lip = np.concatenate(
+            [_luminance(profiles.at(seam + beside)) for beside in np.array([-0.05, 0.05], np.float32)], axis=1
+        )
         dark = 1.0 - float(np.median(_luminance(profiles.at(seam))) / max(1.0, float(np.median(lip))))
         return LipShape(s, u, upper_outer, seam, seam, lower_outer, False, False, float(np.clip(dark, 0.15, 0.6)))
     colours = _LipColours.of(profiles, upper_outer, upper_inner, lower_inner, lower_outer)

@@ -1,7 +1,7 @@
 """From a chunk's request to its face motion.
 
 Belongs here: putting the parts together, reading them at frames, what a chunk needs to see.
-Does not belong here: any part's own rules (mouth, eyes, head_motion), drawing (renderer).
+Does not belong here: any part's own rules (mouth, eyes, head), drawing (renderer).
 
 A frame's row depends on its time, the input's seed, the prompt, and the phonemes and features within `CONTEXT_S`: never
 on where its chunk starts or ends. Rows are equal to the last bit however a video is cut.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.generation.portrait.coefficients import COEFFICIENTS, FaceMotion
 from s2v_pipeline.generation.portrait.eyes import blink_track, blinks_between, brow_track, gaze_tracks
-from s2v_pipeline.generation.portrait.head_motion import head_tracks, liveliness
+from s2v_pipeline.generation.portrait.head import head_tracks, liveliness
 from s2v_pipeline.generation.portrait.mouth import LEAD_S, mouth_tracks
 from s2v_pipeline.generation.portrait.speech_events import read_speech
 from s2v_pipeline.generation.portrait.style import style_from_prompt
@@ -25,7 +25,7 @@ from s2v_pipeline.generation.portrait.timegrid import Track, frame_positions, gr
 
 CONTEXT_S = 2.0
 """Seconds of phonemes and features that a request must hold on both sides of its frames, as far as the input has them.
-Rows that are missing within it can only lie outside the video."""
+Rows that are missing within it can only lie outside the video. More than any `REACH_S` of the parts."""
 
 
 def make_motion(request: ChunkRequest) -> FaceMotion:

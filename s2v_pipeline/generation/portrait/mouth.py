@@ -12,6 +12,7 @@ their own and not part of a mean.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -30,11 +31,13 @@ frame at 50 fps."""
 JAW_REACH_S = 0.085
 WIDTH_REACH_S = 0.12
 PUCKER_REACH_S = 0.16
-CORE_SHARE = 0.4  # middle part of a phone in which its pull is full
+# A phone's pull is full in its core, which starts and ends inside it by this share of its length; in long phones by no
+# more than so many seconds, or two long neighbours would both let go before they meet.
+CORE_INSET_SHARE, CORE_INSET_MOST_S = 0.3, 0.035
 
 REST_PULL = 1e-6  # faint pull to the closed mouth: decides only where nothing else pulls
 PAUSE_DOMINANCE = 1.2
-PAUSE_FULL_S = 0.25  # in shorter pauses the jaw stays half open, ready for the next word
+PAUSE_FULL_S = 0.30  # in shorter pauses the jaw stays half open, ready for the next word
 PAUSE_CORE_AFTER_S = 0.08  # the jaw comes to rest this much after the last phone
 PAUSE_CORE_BEFORE_S = 0.07  # and leaves it this much before the next
 
@@ -98,8 +101,8 @@ def mouth_tracks(speech: Speech, grid: TimeGrid, style: MotionStyle) -> MouthTra
         "smile_relax": np.full(grid.n_steps, style.smile_talking_relax),
     }
     times_s = grid.times_s
-    for phone in speech.phones:
-        for column, gesture, value in _contact_gestures(phone):
+    for phone, following in zip_longest(speech.phones, speech.phones[1:]):
+        for column, gesture, value in _contact_gestures(phone, following):
             _raise_to(columns[column], grid, times_s, gesture, value)
     for pause in speech.pauses:
         _raise_to(columns["lips_closed"], grid, times_s, _rest(pause), 1.0)
@@ -130,8 +133,8 @@ def _blend(pauses: tuple[Pause, ...], pulls: list[tuple[Segment, Pull]], grid: T
     weighted = np.zeros(grid.n_steps)
     weight = np.full(grid.n_steps, REST_PULL)
     for segment, pull in pulls:
-        beside_core_s = (1.0 - CORE_SHARE) / 2.0 * (segment.end_s - segment.start_s)
-        core = (segment.start_s + beside_core_s, segment.end_s - beside_core_s)
+        inset_s = min(CORE_INSET_SHARE * (segment.end_s - segment.start_s), CORE_INSET_MOST_S)
+        core = (segment.start_s + inset_s, segment.end_s - inset_s)
         where, share = _dominance(grid, times_s, core, reach_s)
         share *= pull.dominance
         weighted[where] += share * pull.target
@@ -140,7 +143,8 @@ def _blend(pauses: tuple[Pause, ...], pulls: list[tuple[Segment, Pull]], grid: T
         # The target of silence is 0: it adds weight and nothing else.
         where, share = _dominance(grid, times_s, _pause_core(pause), reach_s)
         weight[where] += share * (PAUSE_DOMINANCE * _pause_share(pause))
-    return weighted / weight
+    blended: Track = weighted / weight
+    return blended
 
 
 def _dominance(grid: TimeGrid, times_s: Track, core: tuple[float, float], reach_s: float) -> tuple[slice, Track]:
@@ -162,7 +166,7 @@ def _pause_core(pause: Pause) -> tuple[float, float]:
 
 def _pause_share(pause: Pause) -> float:
     u = min(1.0, (pause.end_s - pause.start_s) / PAUSE_FULL_S)
-    return u * u
+    return u * u * u
 
 
 def _loudness_gain(speech: Speech, grid: TimeGrid) -> Track:
@@ -173,7 +177,7 @@ def _loudness_gain(speech: Speech, grid: TimeGrid) -> Track:
     return gain
 
 
-def _contact_gestures(phone: SpokenPhone) -> list[tuple[str, Gesture, float]]:
+def _contact_gestures(phone: SpokenPhone, following: SpokenPhone | None) -> list[tuple[str, Gesture, float]]:
     """(column, gesture, value at its top) of a phone that touches something; none for vowels."""
     viseme = VISEMES.get(phone.name)
     gestures: list[tuple[str, Gesture, float]] = []
@@ -181,7 +185,7 @@ def _contact_gestures(phone: SpokenPhone) -> list[tuple[str, Gesture, float]]:
         return gestures
     start_s, end_s = phone.start_s, phone.end_s
     if viseme.closes:
-        gestures.append(("lips_closed", _closure(phone, viseme), 1.0))
+        gestures.append(("lips_closed", _closure(phone, viseme, following), 1.0))
         middle_s = (start_s + _release_s(phone, viseme)) / 2.0
         press = Gesture(start_s - CONTACT_LATE_S, middle_s, middle_s, _release_s(phone, viseme) + CONTACT_LATE_S)
         gestures.append(("lip_press", press, viseme.press))
@@ -200,9 +204,13 @@ def _release_s(phone: SpokenPhone, viseme: Viseme) -> float:
     return phone.start_s + viseme.release_share * phone.length_s
 
 
-def _closure(phone: SpokenPhone, viseme: Viseme) -> Gesture:
+def _closure(phone: SpokenPhone, viseme: Viseme, following: SpokenPhone | None = None) -> Gesture:
     contact_s = phone.start_s + CONTACT_LATE_S
     release_s = max(contact_s, _release_s(phone, viseme))
+    if following is not None and following.name in VISEMES and VISEMES[following.name].closes:
+        # Two closures in a row ("stop by") are made without parting the lips between them.
+        next_contact_s = following.start_s + CONTACT_LATE_S
+        release_s = next_contact_s if next_contact_s - phone.end_s < CLOSING_S else release_s
     return Gesture(contact_s - CLOSING_S, contact_s, release_s, release_s + PARTING_S)
 
 

@@ -112,7 +112,7 @@ class MouthInterior:
         behind = self._tongue(out, u, v, self.incisal_v + 0.10 - 0.05 * tongue_tip, 0.20, 0.10, tongue_tip)
         out = blend(behind, teeth, self.upper_alpha[rows, columns])
         if tongue_tip > 0.5:
-            out = self._tongue(out, u, v, self.incisal_v + 0.020, 0.17, 0.060, 2 * tongue_tip - 1)
+            out = self._tongue(out, u, v, self.incisal_v + 0.012, 0.15, 0.066, 2 * tongue_tip - 1)
         return out
 
     def _tongue(
@@ -121,9 +121,9 @@ class MouthInterior:
         if amount <= 0:
             return under
         x, y = (u - self.centre_u) / width, (v - at_v) / height
-        inside = smoothstep(1.0, 0.72, x * x + y * y)
+        inside = smoothstep(1.0, 0.60, x * x + y * y)
         # Lit from above: the upper face of the round is lighter, a groove runs along the middle.
-        light = 0.92 - 0.22 * y - 0.10 * np.exp(-((x / 0.10) ** 2)) - 0.25 * x * x
+        light = 0.88 - 0.26 * y - 0.10 * np.exp(-((x / 0.10) ** 2)) - 0.25 * x * x
         return blend(under, self.tongue * np.clip(light, 0.4, 1.15)[..., None], inside * np.float32(amount))
 
     def _shade(self, u: Floats, below_lip: Floats, pose: MouthPose, lips: LipShape) -> Floats:

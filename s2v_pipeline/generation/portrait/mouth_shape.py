@@ -16,17 +16,18 @@ from s2v_pipeline.generation.portrait.canvas import Floats, smoothstep
 from s2v_pipeline.generation.portrait.lips import LipShape
 
 JAW_GAP = 0.31  # 20 mm between the lips: a loud, clear AA
-CHIN_DROP = 0.24  # the chin follows the jaw, a little less than the lower lip does
+CHIN_DROP = 0.27  # the chin follows the jaw, a little less than the lower lip does
 UPPER_SHARE = 0.10  # of the jaw's gap by which the upper lip rises
 TEETH_DROP = 0.70  # of the jaw's gap: the lower lip is drawn off the lower teeth's edge as the jaw opens
 REST_SEAM = 0.45  # a portrait's open lips meet here, from the upper edge; the upper lip is the less movable one
 SMILE_ELEVATION = 0.10  # corners this much above the middle of the seam are a full smile
 NEUTRAL_HALF_WIDTH = 0.40  # mouths are about 50 mm wide at rest
-RELAXED_SHARE = 0.65  # of a smile's width and lift that speaking takes away
+RELAXED_SHARE = 0.80  # of a smile's width and lift that speaking takes away
 SPREAD = 0.10  # of the half width, at lip_width +1
 NARROW = 0.27  # of the half width, at lip_width -1
 PUCKER = 0.24  # of the half width, at lip_pucker 1, on top of the narrowing
 CORNER_DROP = 0.16  # of the jaw's gap
+PUCKER_TOUCHES = 0.30  # of the mouth's half width at either side, where puckered lips touch
 PUCKER_LOWERS = 0.030
 ROUND_UPPER_SHARE = 0.35  # of a rounded opening: both lips make the ring
 ROUND_FLATTENS = 0.95  # of a smile's arc that rounded lips lose
@@ -99,15 +100,14 @@ def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> Mouth
 
     rest_gap = lips.gap * (1 - RELAXED_SHARE * relaxed) * (1 - 0.8 * pucker)
     # An opening that speech makes replaces the portrait's own: a laughing portrait must not say AA with both.
-    jaw_gap = JAW_GAP * jaw * (1 - 0.20 * pucker) * _profile(s, max(pucker, 0.6 * jaw))
-    jaw_gap = np.maximum(jaw_gap, PUCKER_GAP * pucker * _profile(s, 1.0))
+    jaw_gap = JAW_GAP * jaw * (1 - 0.20 * pucker) * _profile(s, max(pucker, 0.6 * jaw), pucker)
+    jaw_gap = np.maximum(jaw_gap, PUCKER_GAP * pucker * _profile(s, 1.0, pucker))
     speech_gap = np.maximum(jaw_gap - 0.5 * rest_gap, 0.0)
     tuck = command.lip_tuck * (1 - closed)
 
     seam = lips.upper_inner + REST_SEAM * lips.gap
-    lift = seam[len(seam) // 2] - np.interp(s, [-1, 1], [seam[0], seam[-1]])
     flattened = max(RELAXED_SHARE * relaxed, ROUND_FLATTENS * pucker)
-    drop = flattened * np.maximum(lift, 0) * np.abs(s) ** 1.5
+    drop = flattened * (seam[len(seam) // 2] - seam)
     # Lips held together over an opening jaw are pulled down by it, the corners less.
     seam = seam + drop + 0.30 * CHIN_DROP * jaw * closed * (1 - 0.6 * s**2)
     # An opening jaw draws the corners down, a rounded mouth draws them level.
@@ -161,7 +161,7 @@ def _width_factor(lips: LipShape, command: MouthCommand, relaxed: float) -> floa
     return factor * (1 - 0.12 * command.jaw_open * (1 - command.lip_pucker))
 
 
-def _profile(s: Floats, roundness: float) -> Floats:
-    """Share of the opening along the mouth: a lens, or an ellipse when rounded."""
-    lens = np.clip(1 - np.abs(s) ** 2.2, 0, 1)
+def _profile(s: Floats, roundness: float, pucker: float) -> Floats:
+    """Share of the opening along the mouth: a lens, or an ellipse when rounded; puckered lips touch beside it."""
+    lens = np.clip(1 - np.abs(s / (1 - PUCKER_TOUCHES * pucker)) ** 2.2, 0, 1)
     return np.asarray(lens ** (0.85 - 0.35 * roundness), np.float32)

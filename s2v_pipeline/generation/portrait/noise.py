@@ -1,7 +1,7 @@
 """Random numbers that belong to a place, not to an order: the same for a seed, a channel and an index, always.
 
 Belongs here: hashing to uniform numbers, and smooth noise on the clock.
-Does not belong here: what wanders (head_motion, eyes).
+Does not belong here: what wanders (head, eyes).
 
 No generator with a state is used: chunk 7 must find the number that chunk 6 saw without having run it.
 """

@@ -22,7 +22,7 @@ from s2v_pipeline.generation.portrait.warp import blurred
 HAIR_SIDE = 1.45  # half width of head and hair, over the face's
 HAIR_TOP = 0.62  # height of hair over the forehead's landmark, over the face's height
 DOME = 1.05  # iod; depth of the face in front of the neck's axis. Less than anatomy's 1.5: one view cannot show more.
-SURROUNDING = 2.0  # the background rests beyond this many head radii
+SURROUNDING = 1.8  # the background rests beyond this many head radii
 NECK_LENGTH = 1.15  # iod below the chin at which the body no longer turns
 PIVOT_BELOW_CHIN = 0.30  # iod
 BREATH_LIFT = 0.022  # iod: shoulders rise by about 1.4 mm

@@ -1,7 +1,7 @@
 """What the speech does, as far as a moving face is concerned: phones, pauses, accents, loudness.
 
 Belongs here: reading a request's two tables into checked values; finding pauses and accented syllables.
-Does not belong here: what the face does about them (mouth, eyes, head_motion).
+Does not belong here: what the face does about them (mouth, eyes, head).
 
 Everything is found from a bounded neighbourhood, so that every chunk whose context holds it finds the same.
 """
@@ -37,7 +37,8 @@ ACCENT_SPACING_S = 0.4
 """Of two vowels closer than this only the more prominent one is an accent: stressed syllables of English come two to
 three a second (R. M. Dauer, "Stress-timing and syllable-timing reanalyzed", J. Phonetics 11, 1983)."""
 
-LEAST_PROMINENCE = 0.35
+LEAST_PROMINENCE = 0.25
+"""Below it no syllable is an accent; strength scales what the face does, so weak accents do little."""
 
 # A syllable is heard as prominent by pitch, length and loudness (D. B. Fry, "Experiments in the perception of stress",
 # Language and Speech 1, 1958; J. Terken and D. Hermes, "The perception of prosodic prominence", 2000). Scales are ours.

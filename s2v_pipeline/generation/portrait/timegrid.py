@@ -1,7 +1,7 @@
 """The absolute clock that all motion is drawn on: 200 steps a second, counted from the first audio sample.
 
 Belongs here: the grid, easing, gestures, smoothing, speed limits, and reading a track at frames.
-Does not belong here: what moves (mouth, eyes, head_motion), random numbers (noise).
+Does not belong here: what moves (mouth, eyes, head), random numbers (noise).
 
 Everything here gives a step or a frame the same bytes whatever else is computed beside it, so that a video does not
 depend on how it is cut into chunks, nor on the machine: only + - * /, comparisons and rounding are used, which IEEE 754

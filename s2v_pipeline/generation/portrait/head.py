@@ -1,7 +1,7 @@
 """Head pose and breath over time.
 
 Belongs here: drift, nods and beats on accents, breathing, how lively a moment is.
-Does not belong here: turning pixels (head), eyes.
+Does not belong here: turning pixels (renderer), eyes.
 
 Heads of speakers drift slowly and beat with the prosody: movement follows pitch and loudness (K. Munhall et al.,
 "Visual prosody and speech intelligibility", Psychol. Sci. 15, 2004), with nods on accents (H. P. Graf et al., "Visual
@@ -33,9 +33,9 @@ class _Drift:
 
 
 # Periods have no small common multiple, so that the axes never fall into step.
-_PITCH = _Drift(Channel.PITCH_SLOW, 2.0, 2.3, Channel.PITCH_FAST, 0.5, 0.83)
-_YAW = _Drift(Channel.YAW_SLOW, 3.6, 2.7, Channel.YAW_FAST, 0.8, 0.97)
-_ROLL = _Drift(Channel.ROLL_SLOW, 2.0, 3.1, Channel.ROLL_FAST, 0.4, 1.09)
+_PITCH = _Drift(Channel.PITCH_SLOW, 2.0, 2.3, Channel.PITCH_FAST, 1.3, 0.83)
+_YAW = _Drift(Channel.YAW_SLOW, 3.6, 2.7, Channel.YAW_FAST, 1.5, 0.97)
+_ROLL = _Drift(Channel.ROLL_SLOW, 2.0, 3.1, Channel.ROLL_FAST, 0.9, 1.09)
 
 START_EASE_S = 0.8  # the video starts with the portrait's own pose
 
@@ -59,12 +59,13 @@ SMOOTHING_S = 0.04
 BREATH_CELL_S = 4.1
 BREATH_IN_SHARE = 0.4
 BREATH_DEPTH = (0.45, 0.75)
-INHALE_FROM_BEFORE_S, INHALE_FULL_BEFORE_S, EXHALE_FROM_AFTER_S, EXHALE_UNTIL_AFTER_S = 0.55, 0.05, 0.1, 1.3
+INHALE_FROM_BEFORE_S, INHALE_FULL_BEFORE_S, EXHALE_FROM_AFTER_S, EXHALE_UNTIL_AFTER_S = 0.55, 0.05, 0.1, 1.0
 INHALE_LEAST_PAUSE_S, INHALE_FULL_PAUSE_S = 0.15, 0.60
 BREATH_PITCH_DEG = -0.5  # the chin rises with the chest
 
-REACH_S = 1.75
-"""Nothing here looks farther: breathing out until 1.3 s after a pause, with the speed window and smoothing."""
+REACH_S = 1.9
+"""Nothing here looks farther: breathing out until 1.0 s after a pause whose length counts up to 0.6 s, with the speed
+window and smoothing."""
 
 
 @dataclass(frozen=True, eq=False)
