@@ -76,7 +76,12 @@ def test_all_four_layers_are_loaded_in_order(tmp_path: Path) -> None:
     (tmp_path / "s2v.toml").write_text("[video]\ncrf = 1\nfps = 30\naudio_kbps = 64\n[generation]\nseed = 1\n")
     found = load_settings(
         project_dir=tmp_path,
-        environment={"S2V_VIDEO__CRF": "2", "S2V_VIDEO__FPS": "30000/1001", "S2V_GENERATION__SEED": "2", "PATH": "/bin"},
+        environment={
+            "S2V_VIDEO__CRF": "2",
+            "S2V_VIDEO__FPS": "30000/1001",
+            "S2V_GENERATION__SEED": "2",
+            "PATH": "/bin",
+        },
         input_layer={"video": {"crf": 3}, "generation": {"seed": 3}},
         flags={"generation": {"seed": 4}},
     )
@@ -110,7 +115,9 @@ def test_an_explicit_value_wins_over_a_preset_whichever_layer_is_stronger(order:
 
 
 def test_the_strongest_quality_chooses_the_preset() -> None:
-    found = resolve_settings({"s2v.toml": {"generation": {"quality": "ultra"}}, "flags": {"generation": {"quality": "low"}}})
+    found = resolve_settings(
+        {"s2v.toml": {"generation": {"quality": "ultra"}}, "flags": {"generation": {"quality": "low"}}}
+    )
     assert (found.settings.video.width_px, found.settings.generation.quality) == (256, "low")
     assert found.origins["video.crf"] == "preset low"
 
@@ -169,7 +176,10 @@ def test_of_two_layers_the_one_that_is_wrong_is_named() -> None:
 
 
 def test_a_wrong_value_under_a_right_one_does_no_harm() -> None:
-    assert resolve_settings({"s2v.toml": {"video": {"crf": 999}}, "flags": {"video": {"crf": 20}}}).settings.video.crf == 20
+    assert (
+        resolve_settings({"s2v.toml": {"video": {"crf": 999}}, "flags": {"video": {"crf": 20}}}).settings.video.crf
+        == 20
+    )
 
 
 # Frame rates
@@ -251,7 +261,9 @@ def test_what_is_no_toml_is_refused(tmp_path: Path, text: str | bytes) -> None:
 
 
 def test_variables_spell_groups_and_names() -> None:
-    layer = environment_layer({"S2V_VIDEO__WIDTH_PX": "640", "S2V_CLUSTER__ADDRESS": "a:1", "HOME": "/", "XS2V_A__B": "1"})
+    layer = environment_layer(
+        {"S2V_VIDEO__WIDTH_PX": "640", "S2V_CLUSTER__ADDRESS": "a:1", "HOME": "/", "XS2V_A__B": "1"}
+    )
     assert layer == {"video": {"width_px": "640"}, "cluster": {"address": "a:1"}}
     assert resolve_settings({"environment": layer}).settings.video.width_px == 640
 

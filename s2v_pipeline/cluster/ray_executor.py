@@ -64,10 +64,11 @@ class RayExecutor:
         self._wait_until_connected()
         import ray
 
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return ExecutorInfo(
             kind="ray (local)" if self._owns_cluster else "ray",
             address=ray.get_runtime_context().gcs_address,
-            n_cpus=int(ray.cluster_resources().get("CPU", 0)),  # type: ignore[no-untyped-call],
+            n_cpus=int(resources.get("CPU", 0)),
         )
 
     def run(self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None]) -> list[ResultT]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.defs.build import build_definitions

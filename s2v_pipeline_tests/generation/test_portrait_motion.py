@@ -65,7 +65,7 @@ def _speeches(draw: st.DrawFn) -> tuple[PhoneRow, ...]:
     return tuple(phones)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, database=None)
 @given(
     phones=_speeches(),
     fps=st.sampled_from(FRAME_RATES),

@@ -95,7 +95,7 @@ def test_open_close_and_rounded_spread_vowels_differ() -> None:
 
 def test_rounding_is_prepared_while_the_consonants_before_it_sound() -> None:
     # Coarticulation: the S of "soon" is rounded, the S of "seen" is not.
-    frame = int(0.66 * 25)
+    frame = int(0.70 * 25)  # late in the S
     soon = _motion(phones_in_a_row("AA S UW N", phone_s=0.12)).column("lip_pucker")[frame]
     seen = _motion(phones_in_a_row("AA S IY N", phone_s=0.12)).column("lip_pucker")[frame]
     assert soon > 0.25

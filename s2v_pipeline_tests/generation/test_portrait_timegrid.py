@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2v_pipeline.generation.portrait.noise import Channel, _mix, uniform, uniforms, wander
@@ -62,6 +62,7 @@ def test_limited_speed_is_limited_and_moves_nothing_in_time() -> None:
     assert np.array_equal(limit_speed(slow, 10.0, 20), slow[20:-20])
 
 
+@settings(database=None)
 @given(
     times=st.tuples(*[st.floats(0.0, 5.0)] * 4).map(sorted),
     first=st.integers(-300, 900),
@@ -92,6 +93,7 @@ def test_a_grid_needs_steps() -> None:
         TimeGrid(0, 0)
 
 
+@settings(database=None)
 @given(seed=st.integers(0, 2**64 - 1), channel=st.sampled_from(list(Channel)), index=st.integers(-(2**40), 2**40))
 def test_one_number_and_many_agree(seed: int, channel: Channel, index: int) -> None:
     assert uniforms(seed, channel, np.array([index, index + 1]))[0] == uniform(seed, channel, index)
