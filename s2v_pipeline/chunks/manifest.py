@@ -39,6 +39,13 @@ class ChunkFile:
 class ChunkManifest:
     """All chunks of one video at one stage, in order.
 
+    Attributes:
+        input_id, asset: whose chunks, and of which asset.
+        generator, fingerprint: what made them.
+        fps, width_px, height_px: of the video.
+        prompt_words: what the generator understood of the prompt.
+        chunks: one file each.
+
     Raises:
         ValueError: the chunks do not follow each other from frame 0 without gap.
     """
@@ -50,6 +57,7 @@ class ChunkManifest:
     fps: Fraction
     width_px: int
     height_px: int
+    prompt_words: tuple[str, ...]
     chunks: tuple[ChunkFile, ...]
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from s2v_pipeline.alignment.figure import draw_alignment
 from s2v_pipeline.audio.decode import read_waveform
 from s2v_pipeline.audio.features import describe_speech, extract_features
 from s2v_pipeline.chunks.build import VideoRequest, build_requests
-from s2v_pipeline.chunks.manifest import ChunkManifest
+from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.plan import plan_chunks
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
 from s2v_pipeline.cluster.executor import ChunkExecutor
@@ -24,7 +24,7 @@ from s2v_pipeline.defs.partitions import INPUTS
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import report_progress, run_tasks, user_errors_are_final
 from s2v_pipeline.defs.values import value_version
-from s2v_pipeline.generation.registry import GeneratorSpec, generator_context_s, load_generator
+from s2v_pipeline.generation.registry import GeneratorSpec, generator_context_s, load_generator, words_understood
 from s2v_pipeline.inputs.prepare import prepare_input
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.settings import Settings
@@ -164,7 +164,10 @@ def chunk_latents(
     return dg.MaterializeResult(
         value=value,
         data_version=dg.DataVersion(value_version(value)),
-        metadata=show.chunks(value, executor.info()),
+        metadata={
+            **show.chunks(value, executor.info()),
+            "prompt_words_understood": ", ".join(value.prompt_words) or "(none)",
+        },
     )
 
 
@@ -283,7 +286,7 @@ def _requests(
     )
 
 
-def _manifest(asset: str, settings: Settings, speech: SpeechInput, chunks: list) -> ChunkManifest:  # type: ignore[type-arg]
+def _manifest(asset: str, settings: Settings, speech: SpeechInput, chunks: list[ChunkFile]) -> ChunkManifest:
     return ChunkManifest(
         input_id=speech.input_id,
         asset=asset,
@@ -292,5 +295,6 @@ def _manifest(asset: str, settings: Settings, speech: SpeechInput, chunks: list)
         fps=speech.fps,
         width_px=speech.width_px,
         height_px=speech.height_px,
+        prompt_words=words_understood(settings.generation.generator, speech.prompt),
         chunks=tuple(chunks),
     )

@@ -31,16 +31,24 @@ class GeneratorSpec:
 
 @dataclass(frozen=True)
 class _Entry:
-    """Modules of one generator: `factory_module` has `make_generator(spec)`, `context_module` has `CONTEXT_S`."""
+    """Modules of one generator.
+
+    Attributes:
+        factory_module: has `make_generator(face_model_path)`.
+        context_module: has `CONTEXT_S`.
+        prompt_module: has `style_from_prompt(prompt)`, whose value has `understood`.
+    """
 
     factory_module: str
     context_module: str
+    prompt_module: str
 
 
 _GENERATORS: Mapping[str, _Entry] = {
     "portrait": _Entry(
         factory_module="s2v_pipeline.generation.portrait.generator",
         context_module="s2v_pipeline.generation.portrait.motion",
+        prompt_module="s2v_pipeline.generation.portrait.style",
     ),
 }
 
@@ -79,6 +87,17 @@ def generator_context_s(name: str) -> float:
         SettingsError: no generator has this name.
     """
     return float(importlib.import_module(_entry(name).context_module).CONTEXT_S)
+
+
+def words_understood(name: str, prompt: str) -> tuple[str, ...]:
+    """Words of a prompt that a generator acts on; the others change nothing.
+
+    Raises:
+        SettingsError: no generator has this name.
+    """
+    style = importlib.import_module(_entry(name).prompt_module).style_from_prompt(prompt)
+    understood: tuple[str, ...] = style.understood
+    return understood
 
 
 def _entry(name: str) -> _Entry:

@@ -167,7 +167,11 @@ def _metadata(
         },
         "settings": settings.model_dump(mode="json", include=set(PER_INPUT_GROUPS)),
         "alignment": {name: phonemes.attrs[name] for name in ("method", "fallbacks", "notes")},
-        "generator": {"name": clips.generator, "fingerprint": clips.fingerprint},
+        "generator": {
+            "name": clips.generator,
+            "fingerprint": clips.fingerprint,
+            "prompt_words_understood": list(clips.prompt_words),
+        },
         "chunks": [
             {
                 "frames": [clip.frames.start_frame, clip.frames.stop_frame],
