@@ -10,6 +10,7 @@ S2V_VIDEO__WIDTH_PX=720. Nothing is read at import; `load_settings` reads files 
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -19,12 +20,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from s2v_pipeline.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "S2V_"
 ENVIRONMENT_NESTING = "__"
 PROJECT_FILE = "s2v.toml"
+MAX_SETTINGS_BYTES = 64 << 10
+"""All settings with comments are below 4 kB; more is a file given by mistake."""
+MAX_FPS_NUMERATOR = 10**6
+"""Clocks of MP4 tracks are 32 bits; 30000/1001 and 23976/1000 are far below."""
+_ENVIRONMENT_LAYER = "environment"
+_LONGEST_VALUE_SAID = 200  # characters of a refused value in a message
 _SHOW_CURE = "`s2v config show` lists every setting with its present value and where it came from."
 
 Quality = Literal["low", "medium", "high", "ultra"]
@@ -50,7 +58,7 @@ Rate = Annotated[Fraction, BeforeValidator(_to_fraction), PlainSerializer(str, r
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 
 class InputSettings(_Group):
@@ -90,6 +98,10 @@ class VideoSettings(_Group):
     def _sane_rate(cls, value: Fraction) -> Fraction:
         if not 1 <= value <= 120:
             raise ValueError("must lie between 1 and 120")
+        if value.numerator > MAX_FPS_NUMERATOR:
+            raise ValueError(
+                f"must be a fraction whose numerator is at most {MAX_FPS_NUMERATOR}, such as '30000/1001' for 29.97"
+            )
         return value
 
 
@@ -191,10 +203,12 @@ def resolve_settings(layers: Mapping[str, Layer]) -> ResolvedSettings:
     origins = {name: "default" for name, _ in flatten(Settings().model_dump())}
     for layer_name, layer in {**preset, **layers}.items():
         for name, content in layer.items():
-            if name not in Settings.model_fields or not isinstance(content, Mapping):
+            if name not in Settings.model_fields:
+                raise _unknown(name, content, layer_name)
+            if not isinstance(content, Mapping):
                 raise SettingsError(
-                    f"setting {name} (from {layer_name}) must be a table: one of {', '.join(Settings.model_fields)}",
-                    got=repr(content),
+                    f"setting {name} (from {layer_name}) must be a group of settings",
+                    got=_short(content),
                     cure=_SHOW_CURE,
                 )
         for dotted, value in flatten(layer):
@@ -204,25 +218,54 @@ def resolve_settings(layers: Mapping[str, Layer]) -> ResolvedSettings:
     try:
         return ResolvedSettings(Settings.model_validate(values), origins)
     except ValidationError as error:
-        first = error.errors()[0]
-        dotted = ".".join(str(part) for part in first["loc"])
-        origin = origins.get(dotted, "an unknown name")
-        raise SettingsError(
-            f"setting {dotted} (from {origin}) {first['msg'].removeprefix('Value error, ')}",
-            got=repr(first["input"]),
-            cure=_SHOW_CURE,
-        ) from error
+        raise _refusal(error.errors()[0], origins) from error
+
+
+def _refusal(first: ErrorDetails, origins: Mapping[str, str]) -> SettingsError:
+    dotted = ".".join(str(part) for part in first["loc"])
+    origin = origins.get(dotted, "an unknown name")
+    if first["type"] == "extra_forbidden":
+        return _unknown(dotted, first["input"], origin)
+    rule = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return SettingsError(f"setting {dotted} (from {origin}) {rule}", got=_short(first["input"]), cure=_SHOW_CURE)
+
+
+def _unknown(dotted: str, value: object, origin: str) -> SettingsError:
+    close = difflib.get_close_matches(dotted, [name for name, _ in flatten(Settings().model_dump())], n=1)
+    hint = f"Did you mean {close[0]}? " if close else ""
+    if origin == _ENVIRONMENT_LAYER:
+        hint += f"Variables that start with {ENVIRONMENT_PREFIX} are settings, spelt as S2V_VIDEO__WIDTH_PX. "
+    return SettingsError(
+        f"setting {dotted} (from {origin}) must be one that there is", got=_short(value), cure=hint + _SHOW_CURE
+    )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_VALUE_SAID else f"{text[:_LONGEST_VALUE_SAID]}..."
 
 
 def read_settings_file(path: Path, *, groups: tuple[str, ...] | None = None) -> Layer:
     """A layer from a TOML file; with `groups`, only those may be set.
 
     Raises:
-        SettingsError: not TOML, or a group that this file may not set.
+        SettingsError: not readable, too large, not TOML, or a group that this file may not set.
     """
     try:
         with path.open("rb") as file:
-            layer = tomllib.load(file)
+            content = file.read(MAX_SETTINGS_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(
+            f"{path.name} must be readable", got=str(error), cure="Check its name and permissions."
+        ) from error
+    if len(content) > MAX_SETTINGS_BYTES:
+        raise SettingsError(
+            f"{path.name} must be at most {MAX_SETTINGS_BYTES >> 10} KiB",
+            got="a larger file",
+            cure="Keep only the settings that differ from their defaults.",
+        )
+    try:
+        layer = tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # tomllib lets int()'s refusal of thousands of digits through
         raise SettingsError(
             f"{path.name} must be TOML in UTF-8", got=str(error), cure="Compare it with docs/settings.md."
@@ -260,7 +303,7 @@ def load_settings(
     project_file = project_dir / PROJECT_FILE
     if project_file.is_file():
         layers[PROJECT_FILE] = read_settings_file(project_file)
-    layers["environment"] = environment_layer(environment)
+    layers[_ENVIRONMENT_LAYER] = environment_layer(environment)
     layers["settings.toml"] = input_layer or {}
     layers["flags"] = flags or {}
     return resolve_settings(layers)

@@ -93,11 +93,11 @@ class InProcessExecutor:
         """Nothing to free."""
 
 
-def make_executor(settings: ClusterSettings) -> ChunkExecutor:
-    """The executor that the settings name; not started."""
+def make_executor(settings: ClusterSettings, warm_up: Callable[[], None] | None = None) -> ChunkExecutor:
+    """The executor that the settings name; not started. `warm_up` is what its new workers do first."""
     if settings.executor == "in_process":
         return InProcessExecutor()
     # Ray is imported only by those who use it: it costs most of a second.
     ray_executor = importlib.import_module("s2v_pipeline.cluster.ray_executor")
-    executor: ChunkExecutor = ray_executor.RayExecutor(settings)
+    executor: ChunkExecutor = ray_executor.RayExecutor(settings, warm_up)
     return executor

@@ -40,10 +40,15 @@ class RayExecutor:
     """Runs each task as a Ray task with one CPU.
 
     `start` connects in a background thread, so that a local Ray comes up while the audio is analysed.
+
+    Args:
+        settings: where the cluster is and how often a task is redone.
+        warm_up: picklable; run once for each CPU of a local Ray as soon as it is there.
     """
 
-    def __init__(self, settings: ClusterSettings) -> None:
+    def __init__(self, settings: ClusterSettings, warm_up: Callable[[], None] | None = None) -> None:
         self._settings = settings
+        self._warm_up = warm_up
         self._thread: threading.Thread | None = None
         self._connected = threading.Event()
         self._released = threading.Event()
@@ -148,6 +153,11 @@ class RayExecutor:
                 **common,
             )
             self._owns_cluster = True
+            if self._warm_up is not None:
+                # Workers start, and load what chunks need, while the audio is still analysed.
+                warm_up: Any = ray.remote(num_cpus=1)(_call)
+                for _ in range(int(ray.cluster_resources().get("CPU", 1))):  # type: ignore[no-untyped-call]
+                    warm_up.remote(self._warm_up)
         else:
             _probe(self._settings.address, self._settings.connect_timeout_s)
             ray.init(address=self._settings.address, **common)
@@ -164,6 +174,11 @@ def _set_environment(*, local: bool) -> None:
     if local:
         # A local Ray is this process's own: a token that nobody else has, and no file in the home folder.
         os.environ.setdefault(_AUTH_TOKEN_VARIABLE, secrets.token_hex(_TOKEN_BYTES))
+
+
+def _call(warm_up: Callable[[], None]) -> None:
+    """What a new worker runs first; Ray takes functions alone."""
+    warm_up()
 
 
 def _run_task(task: Task[ResultT]) -> ResultT:

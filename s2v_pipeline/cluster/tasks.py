@@ -20,7 +20,7 @@ from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.encode import encode_clip
 from s2v_pipeline.generation.protocol import GeneratedChunk
-from s2v_pipeline.generation.registry import GeneratorSpec, load_generator
+from s2v_pipeline.generation.registry import GeneratorSpec, generator_names, import_generator, load_generator
 from s2v_pipeline.media import FrameBatch
 from s2v_pipeline.settings import VideoSettings
 
@@ -109,6 +109,18 @@ class RenderClip:
                 sources={LATENTS_ASSET: self.latents.key},
             )
         return _chunk_file(self.request, part, key, made, started_at)
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """What a new worker does first: load this module and the generator's code, so that no chunk waits for them."""
+
+    generator: str
+
+    def __call__(self) -> None:
+        """Import; an unknown name is left to the first chunk to refuse."""
+        if self.generator in generator_names():
+            import_generator(self.generator)
 
 
 def _encode(path: Path, batches: Iterator[FrameBatch], request: ChunkRequest, video: VideoSettings) -> None:

@@ -13,6 +13,7 @@ from s2v_pipeline.alignment.choose import align_speech
 from s2v_pipeline.alignment.figure import draw_alignment
 from s2v_pipeline.audio.decode import read_waveform
 from s2v_pipeline.audio.features import describe_speech, extract_features
+from s2v_pipeline.audio.voice_activity import speech_probabilities, speech_segments
 from s2v_pipeline.chunks.build import VideoRequest, build_requests
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.plan import plan_chunks
@@ -84,8 +85,10 @@ def audio_features(
         waveform = read_waveform(speech, rate_hz=ANALYSIS_RATE_HZ)
         # 2. one row a frame of the video that will be delivered
         n_frames = frames_for_samples(speech_inputs.n_samples, speech_inputs.rate_hz, speech_inputs.fps)
-        table = extract_features(waveform, n_frames=n_frames, fps=speech_inputs.fps)
-        table.attrs.update(describe_speech(waveform, table).to_attrs())
+        probabilities = speech_probabilities(waveform)
+        table = extract_features(waveform, n_frames=n_frames, fps=speech_inputs.fps, probabilities=probabilities)
+        segments = speech_segments(waveform, probabilities)
+        table.attrs.update(describe_speech(waveform, table, segments).to_attrs())
     return dg.MaterializeResult(
         value=table,
         data_version=dg.DataVersion(value_version(table)),

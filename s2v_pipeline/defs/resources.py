@@ -13,6 +13,7 @@ import dagster as dg
 
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.cluster.executor import ChunkExecutor, make_executor
+from s2v_pipeline.cluster.tasks import WarmUp
 from s2v_pipeline.inputs.catalogue import InputCatalogue
 from s2v_pipeline.inputs.source import InputSource
 from s2v_pipeline.settings import ResolvedSettings, Settings, load_settings
@@ -64,7 +65,8 @@ class ExecutorResource(dg.ConfigurableResource[ChunkExecutor]):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[ChunkExecutor, None, None]:
         """Started executor; freed when the run ends, however it ends."""
         del context
-        executor = make_executor(self.pipeline.settings().cluster)
+        settings = self.pipeline.settings()
+        executor = make_executor(settings.cluster, WarmUp(settings.generation.generator))
         executor.start()
         try:
             yield executor

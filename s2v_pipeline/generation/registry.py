@@ -80,6 +80,15 @@ def load_generator(spec: GeneratorSpec) -> Generator:
         return _loaded[spec]
 
 
+def import_generator(name: str) -> None:
+    """Import a generator's code and what it needs, without loading a model.
+
+    Raises:
+        SettingsError: no generator has this name.
+    """
+    importlib.import_module(_entry(name).factory_module)
+
+
 def generator_context_s(name: str) -> float:
     """Seconds of phonemes and features that a generator looks at before and after its frames.
 

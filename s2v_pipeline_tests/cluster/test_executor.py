@@ -67,9 +67,25 @@ class DieAlways:
         raise AssertionError("not reached")
 
 
+@dataclass(frozen=True)
+class Touch:
+    """A warm-up that can be seen."""
+
+    folder: Path
+
+    def __call__(self) -> None:
+        (self.folder / str(os.getpid())).touch()
+
+
 @pytest.fixture(scope="module")
-def ray_executor() -> Iterator[RayExecutor]:
-    executor = RayExecutor(ClusterSettings(num_cpus=2, task_retries=1))
+def warmed_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each worker that was warmed up leaves a file."""
+    return tmp_path_factory.mktemp("warm")
+
+
+@pytest.fixture(scope="module")
+def ray_executor(warmed_up: Path) -> Iterator[RayExecutor]:
+    executor = RayExecutor(ClusterSettings(num_cpus=2, task_retries=1), Touch(warmed_up))
     executor.start()
     yield executor
     executor.stop()
@@ -109,6 +125,12 @@ def test_ray_runs_elsewhere_and_side_by_side(ray_executor: RayExecutor) -> None:
     pids = {pid for _, pid in results}
     assert os.getpid() not in pids
     assert len(pids) == 2
+
+
+@pytest.mark.slow
+def test_workers_are_warm_before_the_first_task(ray_executor: RayExecutor, warmed_up: Path) -> None:
+    pids = {str(pid) for _, pid in ray_executor.run([Square(1, sleep_s=0.3), Square(2, sleep_s=0.3)], lambda _: None)}
+    assert pids & {path.name for path in warmed_up.iterdir()}
 
 
 @pytest.mark.slow

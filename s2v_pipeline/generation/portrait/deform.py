@@ -49,7 +49,7 @@ class MouthHandles:
             np.stack([lips.u[HANDLE_COLUMNS], outer[HANDLE_COLUMNS]], axis=1),
             np.stack([corner_u, corner_v], axis=1),
             np.stack([corner_u + np.array([-0.15, 0.15]), corner_v], axis=1),
-            np.stack([corner_u + np.array([-0.36, 0.36]), corner_v], axis=1),
+            np.stack([corner_u + np.array([-0.40, 0.40]), corner_v], axis=1),
             np.stack([lips.u[SKIN_COLUMNS], skin_v], axis=1),
             landmarks[list(NOSE_BASE)] if upper else landmarks[[CHIN]],
         ]
@@ -78,8 +78,8 @@ class MouthHandles:
                 inner_move[HANDLE_COLUMNS] - jaw[:n],
                 outer_beyond_jaw,
                 corner_beyond_jaw,
-                0.62 * corner_beyond_jaw,
-                0.22 * corner_beyond_jaw,
+                0.74 * corner_beyond_jaw,
+                0.40 * corner_beyond_jaw,
                 skin_share * outer_beyond_jaw[[1, 4, 7]],
                 rest,
             ]

@@ -28,7 +28,7 @@ blending already starts each shape before its phone: measured on a reading, the 
 
 # How far a phone's pull reaches beyond its core. Rounding is prepared earliest (F. Bell-Berti and K. Harris, "Temporal
 # patterns of coarticulation: lip rounding", JASA 71, 1982).
-JAW_REACH_S = 0.085
+JAW_REACH_S = 0.055
 WIDTH_REACH_S = 0.12
 PUCKER_REACH_S = 0.16
 # A phone's pull is full in its core, which starts and ends inside it by this share of its length; in long phones by no
@@ -46,15 +46,15 @@ JAW_MOST_PER_S = 11.0
 during increasingly rapid articulations of single syllables", JASA 75, 1984); the number is ours: about 200 mm/s for a
 range of 18 mm at the incisors."""
 JAW_SPEED_WINDOW_S = 1.0 / JAW_MOST_PER_S  # within it the limit is exact for a range of 1
-SMOOTHING_S = 0.025  # half width; takes the corners off, which muscles cannot make
+SMOOTHING_S = 0.02  # half width; takes the corners off, which muscles cannot make
 
-LOUDNESS_SLOPE_PER_DB = 1.0 / 40.0  # louder speech opens the mouth more: 10 dB change the opening by a quarter
+LOUDNESS_SLOPE_PER_DB = 1.0 / 60.0  # louder speech opens the mouth more: 10 dB change the opening by a quarter
 LOUDNESS_GAIN = (0.65, 1.2)
-LOUDNESS_SMOOTHING_S = 0.08
+LOUDNESS_SMOOTHING_S = 0.3
 
 # Lips meet at high speed and part faster still (A. Löfqvist and V. Gracco, "Lip and jaw kinematics in bilabial stop
 # consonant production", JSLHR 40, 1997); the lengths are ours.
-CLOSING_S, PARTING_S = 0.065, 0.055
+CLOSING_S, PARTING_S = 0.05, 0.045
 CONTACT_LATE_S = 0.005
 TONGUE_MOVES_S = 0.05
 

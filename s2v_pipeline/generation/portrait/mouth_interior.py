@@ -100,7 +100,8 @@ class MouthInterior:
         out = self.cavity * lit[..., None]
 
         floor_v = self.incisal_v - LOWER_ABOVE_INCISAL + pose.jaw_drop
-        out = self._tongue(out, u, v, floor_v + 0.11, 0.27, 0.155, 0.9)
+        lying = 0.45 + 0.55 * min(1.0, pose.opening / 0.30)
+        out = self._tongue(out, u, v, floor_v + 0.035, 0.27, 0.135, 0.9 * lying * (1 - 0.7 * pose.pucker))
         lower = _moved_down(self.lower_teeth, pose.jaw_drop * canvas.scale, rows, columns)
         lower_alpha = _moved_down(self.lower_alpha, pose.jaw_drop * canvas.scale, rows, columns)
         # Teeth of the lower jaw lie in the upper ones' shade until the mouth opens.
@@ -110,9 +111,10 @@ class MouthInterior:
         shade = self._shade(u, below_lip, pose, lips)
         teeth = self.upper_teeth[rows, columns] * shade[..., None] ** SHADE_POWER
         behind = self._tongue(out, u, v, self.incisal_v + 0.10 - 0.05 * tongue_tip, 0.20, 0.10, tongue_tip)
-        out = blend(behind, teeth, self.upper_alpha[rows, columns])
+        # Lips pushed forward cover the teeth behind them.
+        out = blend(behind, teeth, self.upper_alpha[rows, columns] * _hidden(pose.pucker))
         if tongue_tip > 0.5:
-            out = self._tongue(out, u, v, self.incisal_v + 0.012, 0.15, 0.066, 2 * tongue_tip - 1)
+            out = self._tongue(out, u, v, self.incisal_v + 0.014, 0.13, 0.045, 0.75 * (2 * tongue_tip - 1))
         return out
 
     def _tongue(
@@ -137,9 +139,13 @@ class MouthInterior:
         lip_shadow = min(0.45, 9.0 * covered) * smoothstep(0.075, 0.0, below_lip)
         half = max(1e-3, float(pose.u[-1] - pose.u[0]) / 2)
         side = smoothstep(0.55, 1.05, np.abs(u - (pose.u[0] + pose.u[-1]) / 2) / half)
-        side_shadow = (0.1 if lips.shows_teeth else 0.4) * side + 0.55 * pose.pucker
+        side_shadow = (0.1 if lips.shows_teeth else 0.4) * side + 0.25 * pose.pucker
         light = (1 - lip_shadow) * (1 - side_shadow) * (1 - 0.25 * min(1.0, narrowed))
         return np.asarray(light, np.float32)
+
+
+def _hidden(pucker: float) -> np.float32:
+    return np.float32(1 - 0.92 * min(1.0, pucker / 0.65))
 
 
 def _moved_down(texture: Floats, shift_px: float, rows: slice, columns: slice) -> Floats:

@@ -15,22 +15,25 @@ import numpy as np
 from s2v_pipeline.generation.portrait.canvas import Floats, smoothstep
 from s2v_pipeline.generation.portrait.lips import LipShape
 
-JAW_GAP = 0.31  # 20 mm between the lips: a loud, clear AA
+JAW_GAP = 0.31  # with PARTED 21 mm between the lips: a loud, clear AA
+PARTED, PARTED_AT = 0.03, 0.10
 CHIN_DROP = 0.27  # the chin follows the jaw, a little less than the lower lip does
-UPPER_SHARE = 0.10  # of the jaw's gap by which the upper lip rises
+UPPER_SHARE = 0.16  # of the jaw's gap by which the upper lip rises
 TEETH_DROP = 0.70  # of the jaw's gap: the lower lip is drawn off the lower teeth's edge as the jaw opens
 REST_SEAM = 0.45  # a portrait's open lips meet here, from the upper edge; the upper lip is the less movable one
 SMILE_ELEVATION = 0.10  # corners this much above the middle of the seam are a full smile
 NEUTRAL_HALF_WIDTH = 0.40  # mouths are about 50 mm wide at rest
 RELAXED_SHARE = 0.80  # of a smile's width and lift that speaking takes away
 SPREAD = 0.10  # of the half width, at lip_width +1
-NARROW = 0.27  # of the half width, at lip_width -1
-PUCKER = 0.24  # of the half width, at lip_pucker 1, on top of the narrowing
-CORNER_DROP = 0.16  # of the jaw's gap
+NARROW = 0.22  # of the half width, at lip_width -1
+PUCKER = 0.20  # of the half width, at lip_pucker 1, on top of the narrowing
+CORNER_DROP = 0.22  # of the jaw's gap
 PUCKER_TOUCHES = 0.30  # of the mouth's half width at either side, where puckered lips touch
 PUCKER_LOWERS = 0.030
 ROUND_UPPER_SHARE = 0.35  # of a rounded opening: both lips make the ring
 ROUND_FLATTENS = 0.95  # of a smile's arc that rounded lips lose
+TUCK_GAP = 0.055  # teeth that show between an upper lip and a lower lip tucked under them
+ROUND_TALLER = 0.15
 PUCKER_GAP = 0.075  # rounded lips that are not closed leave at least this
 
 
@@ -98,15 +101,15 @@ def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> Mouth
     centre = float(lips.u[0] + lips.u[-1]) / 2
     u = (centre + s * lips.half_width * width).astype(np.float32)
 
-    rest_gap = lips.gap * (1 - RELAXED_SHARE * relaxed) * (1 - 0.8 * pucker)
-    # An opening that speech makes replaces the portrait's own: a laughing portrait must not say AA with both.
-    jaw_gap = JAW_GAP * jaw * (1 - 0.20 * pucker) * _profile(s, max(pucker, 0.6 * jaw), pucker)
+    # What speech makes replaces the portrait's own opening: a laughing portrait must not say AA with both.
+    rest_gap = lips.gap * (1 - command.smile_relax) ** 2 * (1 - 0.8 * pucker)
+    jaw_gap = _spoken_gap(jaw) * (1 + ROUND_TALLER * pucker) * _profile(s, max(pucker, 0.6 * jaw), pucker)
     jaw_gap = np.maximum(jaw_gap, PUCKER_GAP * pucker * _profile(s, 1.0, pucker))
-    speech_gap = np.maximum(jaw_gap - 0.5 * rest_gap, 0.0)
+    speech_gap = np.hypot(jaw_gap, rest_gap) - rest_gap
     tuck = command.lip_tuck * (1 - closed)
 
     seam = lips.upper_inner + REST_SEAM * lips.gap
-    flattened = max(RELAXED_SHARE * relaxed, ROUND_FLATTENS * pucker)
+    flattened = max(0.95 * relaxed, ROUND_FLATTENS * pucker)
     drop = flattened * (seam[len(seam) // 2] - seam)
     # Lips held together over an opening jaw are pulled down by it, the corners less.
     seam = seam + drop + 0.30 * CHIN_DROP * jaw * closed * (1 - 0.6 * s**2)
@@ -122,7 +125,7 @@ def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> Mouth
 
     # F and V: the lower lip touches the edge of the upper teeth, whatever the jaw does.
     touching = tuck * smoothstep(1.0, 0.45, np.abs(s))
-    lower_edge = lower_edge + touching * (np.maximum(incisal_v - 0.006, upper_edge + 0.012) - lower_edge)
+    lower_edge = lower_edge + touching * (np.clip(incisal_v - 0.006, upper_edge + 0.012, upper_edge + TUCK_GAP) - lower_edge)
 
     upper_thickness = np.maximum(lips.upper_inner - lips.upper_outer, 0)
     lower_thickness = np.maximum(lips.lower_outer - lips.lower_inner, 0)
@@ -153,12 +156,17 @@ def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> Mouth
     )
 
 
+def _spoken_gap(jaw: float) -> float:
+    """Distance of the lips' edges in the middle of the mouth."""
+    return JAW_GAP * jaw + PARTED * min(1.0, jaw / PARTED_AT)
+
+
 def _width_factor(lips: LipShape, command: MouthCommand, relaxed: float) -> float:
     half = lips.half_width
     factor = 1 - RELAXED_SHARE * relaxed * max(0.0, 1 - NEUTRAL_HALF_WIDTH / half)
     factor *= 1 + (SPREAD if command.lip_width > 0 else NARROW) * command.lip_width
     factor *= 1 - PUCKER * command.lip_pucker
-    return factor * (1 - 0.12 * command.jaw_open * (1 - command.lip_pucker))
+    return factor * (1 - 0.20 * command.jaw_open * (1 - command.lip_pucker))
 
 
 def _profile(s: Floats, roundness: float, pucker: float) -> Floats:

@@ -122,7 +122,7 @@ DIPHTHONGS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Vowels that move from one shape to another."""
 
-FIRST_SHARE = 0.55
+FIRST_SHARE = 0.6
 """Part of a diphthong that belongs to its first target: the glide starts past the middle in American English."""
 
 VOWEL_PHONES = frozenset({"AA", "AE", "AH", "AO", "EH", "ER", "IH", "IY", "UH", "UW"}) | frozenset(DIPHTHONGS)
