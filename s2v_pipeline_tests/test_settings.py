@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.settings import (
+    MAX_FPS_NUMERATOR,
+    MAX_SETTINGS_BYTES,
     PER_INPUT_GROUPS,
     PRESETS,
     Quality,
@@ -161,6 +164,8 @@ def test_unknown_names_are_refused_with_their_layer(layer: Mapping[str, Any], na
         ({"generation": {"chunk_s": float("nan")}}, "must be"),
         ({"cluster": {"executor": "dask"}}, "'ray' or 'in_process'"),
         ({"server": {"file_port": 65536}}, "less than or equal to 65535"),
+        ({"video": {"fps": "10000001/400000"}}, "numerator of at most 1000000"),
+        ({"inputs": {"max_image_mb": float("inf")}}, "finite number"),
     ],
 )
 def test_values_are_refused_with_their_rule_and_layer(layer: Mapping[str, Any], words: str) -> None:
@@ -180,6 +185,15 @@ def test_a_wrong_value_under_a_right_one_does_no_harm() -> None:
         resolve_settings({"s2v.toml": {"video": {"crf": 999}}, "flags": {"video": {"crf": 20}}}).settings.video.crf
         == 20
     )
+
+
+def test_a_misspelt_name_is_answered_with_the_likely_one() -> None:
+    assert "Did you mean video.width_px?" in refusal({"video": {"widht_px": 640}}).cure
+    assert "S2V_VIDEO__WIDTH_PX" in refusal({"width": "640"}, "environment").cure
+
+
+def test_a_long_value_is_shortened_in_the_message() -> None:
+    assert len(str(refusal({"video": {"crf": "9" * 4000}}))) < 400
 
 
 # Frame rates
@@ -220,7 +234,7 @@ def test_a_rate_cannot_be_made_to_take_for_ever(value: object) -> None:
     assert "video.fps" in refusal({"video": {"fps": value}}).rule
 
 
-@given(fps=st.fractions(min_value=1, max_value=120, max_denominator=100_000))
+@given(fps=st.fractions(min_value=1, max_value=120, max_denominator=MAX_FPS_NUMERATOR // 120))
 def test_a_rate_written_out_comes_back(fps: Fraction) -> None:
     written = resolved({"video": {"fps": fps}}).model_dump(mode="json")
     assert Settings.model_validate(written).video.fps == fps
@@ -248,13 +262,23 @@ def test_an_input_may_not_set_what_belongs_to_the_machine(tmp_path: Path, group:
         "[video]\n[video]\n",
         b"\xff\xfe",
         "a\0b",
-        "a = " + "[" * 100_000,
+        "a = " + "[" * 10_000,
         "a = " + "1" * 5000,
     ],
 )
 def test_what_is_no_toml_is_refused(tmp_path: Path, text: str | bytes) -> None:
     with pytest.raises(SettingsError, match=r"settings\.toml must be TOML in UTF-8"):
         read_settings_file(toml(tmp_path, text))
+
+
+def test_a_file_too_large_for_settings_is_not_parsed(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"settings\.toml must be at most 64 KiB"):
+        read_settings_file(toml(tmp_path, "#" * (MAX_SETTINGS_BYTES + 1)))
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"settings\.toml must be readable"):
+        read_settings_file(tmp_path / "settings.toml")
 
 
 # The environment
@@ -279,3 +303,14 @@ def test_settings_cannot_be_changed() -> None:
         Settings().video.crf = 3  # type: ignore[misc]
     with pytest.raises(ValueError, match="frozen"):
         Settings().video = Settings().video  # type: ignore[misc]
+
+
+def test_the_documentation_names_every_setting_with_its_default_and_every_preset() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "settings.md").read_text(encoding="utf-8")
+    for group, field in Settings.model_fields.items():
+        for name, setting in cast("type[BaseModel]", field.annotation).model_fields.items():
+            assert f"| `{group}.{name}` | `{setting.default}` | {setting.description} |" in text
+    for name, preset in PRESETS.items():
+        video = preset["video"]
+        size = f"{video['width_px']}x{video['height_px']}"
+        assert f"| `{name}` | {size} | crf {video['crf']}, {video['x264_preset']} |" in text

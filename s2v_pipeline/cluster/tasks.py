@@ -19,6 +19,7 @@ from s2v_pipeline.chunks.latents import load_latents, save_latents
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.encode import encode_clip
+from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.protocol import GeneratedChunk
 from s2v_pipeline.generation.registry import GeneratorSpec, generator_names, import_generator, load_generator
 from s2v_pipeline.media import FrameBatch
@@ -50,6 +51,12 @@ class GenerateChunk:
         """See `Task`."""
         started_at = time.perf_counter()
         generator = load_generator(self.spec)
+        if generator.chained:
+            raise GenerationError(
+                "chunks must be independent: they are made side by side",
+                got=f"{self.spec.name!r}, whose chunks need the carry of the one before",
+                cure="Choose another generation.generator.",
+            )
         key = self.request.key(generator.fingerprint)
         part = _part_name(self.request.index, key, ".safetensors")
         made = not self.store.holds(LATENTS_ASSET, self.request.input_id, part, key=key)
