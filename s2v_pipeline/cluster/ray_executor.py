@@ -54,6 +54,7 @@ class RayExecutor:
         self._released = threading.Event()
         self._error: S2VError | None = None
         self._owns_cluster = False
+        self._is_lost = False
 
     def start(self) -> None:
         """Begin to connect; errors come out of `run` or `info`."""
@@ -80,6 +81,10 @@ class RayExecutor:
         """See `ChunkExecutor.run`; a task whose worker dies is redone `task_retries` times."""
         if not tasks:
             return []
+        if self._is_lost:
+            _log.warning("the connection to Ray was lost; connecting anew")
+            self.stop()
+            self._is_lost = False
         self._wait_until_connected()
         import ray
 
@@ -95,6 +100,10 @@ class RayExecutor:
                     on_done(results[indices[ref]])
                 if pending and not done:
                     time.sleep(_POLL_S)
+        except ClusterError:
+            # Whether a worker or the whole of Ray is gone cannot be told apart safely; the next try starts afresh.
+            self._is_lost = True
+            raise
         finally:
             for ref in pending:
                 ray.cancel(ref, force=True)

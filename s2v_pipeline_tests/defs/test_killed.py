@@ -20,8 +20,10 @@ from s2v_pipeline.defs.launch import Project
 pytestmark = pytest.mark.slow
 
 MOST_WAIT_S = 120
-# Ray's daemons notice within a second or two that the process that started them is gone.
+# Workers, raylet and the control store end with the process that started them; Ray's two idle agents first try for a
+# minute to report to the control store that is gone.
 MOST_LINGER_S = 20
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 SETTINGS = """
 [video]
@@ -48,7 +50,7 @@ def running(project: Project, sample: Path) -> Iterator[subprocess.Popen[bytes]]
     yield process
     if process.poll() is None:
         process.kill()
-    process.wait()
+        process.communicate()
 
 
 def start(project: Project, sample: Path) -> subprocess.Popen[bytes]:
@@ -82,15 +84,33 @@ def wait_for_clips(project: Project, process: subprocess.Popen[bytes], n_clips: 
     raise AssertionError(f"no {n_clips} clips within {MOST_WAIT_S} s")
 
 
+def is_agent(member: psutil.Process) -> bool:
+    """Whether a process is one of Ray's agents; they hold no CPU and no work."""
+    try:
+        return bool(set(AGENTS) & {member.name(), *member.cmdline()[:1]})
+    except psutil.NoSuchProcess:
+        return False
+
+
+def ray_processes(running: subprocess.Popen[bytes], name: str) -> list[psutil.Process]:
+    """The run's descendants whose title or name starts so."""
+    return [
+        member
+        for member in psutil.Process(running.pid).children(recursive=True)
+        if (member.cmdline() or [member.name()])[0].startswith(name) or member.name() == name
+    ]
+
+
 def test_a_killed_run_leaves_its_chunks_and_nothing_else_behind(
     project: Project, running: subprocess.Popen[bytes], sample: Path
 ) -> None:
     done = wait_for_clips(project, running, 2)
     family = psutil.Process(running.pid).children(recursive=True)
     assert any("raylet" in member.name() for member in family)
+    working = [member for member in family if not is_agent(member)]
     running.kill()
-    running.wait()
-    _, alive = psutil.wait_procs(family, timeout=MOST_LINGER_S)
+    running.communicate()
+    _, alive = psutil.wait_procs(working, timeout=MOST_LINGER_S)
     assert alive == []
 
     # What was done when it was killed; a worker may have finished one more on its way down.
@@ -113,11 +133,7 @@ def test_a_killed_run_leaves_its_chunks_and_nothing_else_behind(
 
 def test_a_killed_worker_costs_its_chunk_alone(project: Project, running: subprocess.Popen[bytes]) -> None:
     wait_for_clips(project, running, 1)
-    workers = [
-        member
-        for member in psutil.Process(running.pid).children(recursive=True)
-        if member.cmdline() and member.cmdline()[0].startswith("ray::") and "IDLE" not in member.cmdline()[0]
-    ]
+    workers = ray_processes(running, "ray::_run_task")
     assert workers
     workers[0].kill()
     _, errors = running.communicate(timeout=MOST_WAIT_S)
@@ -131,3 +147,20 @@ def test_a_killed_worker_costs_its_chunk_alone(project: Project, running: subpro
     assert isinstance(clips, ChunkManifest)
     assert clips.n_made == 8
     assert len({clip.worker for clip in clips.chunks}) >= 2
+
+
+def test_a_run_whose_ray_dies_goes_on_with_a_new_one(project: Project, running: subprocess.Popen[bytes]) -> None:
+    done = wait_for_clips(project, running, 1)
+    (raylet,) = ray_processes(running, "raylet")
+    raylet.kill()
+    _, errors = running.communicate(timeout=MOST_WAIT_S)
+    assert running.returncode == 0, errors.decode()
+    with project.instance() as instance:
+        (run,) = instance.get_runs()
+        retries = list(instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY))
+    assert len(retries) == 1
+    clips = load_value(project.pipeline.store(), "rendered_clips", "sample")
+    assert isinstance(clips, ChunkManifest)
+    assert len(clips.chunks) == 8
+    # What was done before is found by the second try, not made again.
+    assert clips.n_made <= 8 - len(done)
