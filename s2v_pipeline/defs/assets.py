@@ -4,8 +4,6 @@ Belongs here: wiring. Does not belong here: what a stage does (its package), how
 checks.
 """
 
-from fractions import Fraction
-
 import dagster as dg
 import pandas as pd
 
@@ -14,21 +12,17 @@ from s2v_pipeline.alignment.figure import draw_alignment
 from s2v_pipeline.audio.decode import read_waveform
 from s2v_pipeline.audio.features import describe_speech, extract_features
 from s2v_pipeline.audio.voice_activity import speech_probabilities, speech_segments
-from s2v_pipeline.chunks.build import VideoRequest, build_requests
-from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
-from s2v_pipeline.chunks.plan import plan_chunks
-from s2v_pipeline.chunks.request import ChunkRequest, FileRef
+from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.cluster.executor import ChunkExecutor
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
 from s2v_pipeline.defs import presentation as show
+from s2v_pipeline.defs.chunk_steps import generator_of, manifest_of, plan_requests, settings_of
 from s2v_pipeline.defs.partitions import INPUTS
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import report_progress, run_tasks, user_errors_are_final
 from s2v_pipeline.defs.values import value_version
-from s2v_pipeline.generation.registry import GeneratorSpec, generator_context_s, load_generator, words_understood
 from s2v_pipeline.inputs.prepare import prepare_input
 from s2v_pipeline.inputs.speech_input import SpeechInput
-from s2v_pipeline.settings import Settings
 from s2v_pipeline.timebase import frames_for_samples
 from s2v_pipeline.video.deliver import deliver_video
 from s2v_pipeline.video.manifest import FinalVideo
@@ -158,12 +152,12 @@ def chunk_latents(
 ) -> dg.MaterializeResult[ChunkManifest]:
     """Latents of every chunk of the plan."""
     with user_errors_are_final(context):
-        settings = _settings_of(context, pipeline)
-        spec = _generator_of(settings)
-        requests = _requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
+        settings = settings_of(context, pipeline)
+        spec = generator_of(settings)
+        requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
         tasks = [GenerateChunk(spec, request, pipeline.store()) for request in requests]
         chunks = run_tasks(context, executor, tasks)
-        value = _manifest("chunk_latents", settings, speech_inputs, chunks)
+        value = manifest_of("chunk_latents", settings, speech_inputs, chunks)
     return dg.MaterializeResult(
         value=value,
         data_version=dg.DataVersion(value_version(value)),
@@ -195,16 +189,16 @@ def rendered_clips(
 ) -> dg.MaterializeResult[ChunkManifest]:
     """Clips of every chunk of the plan."""
     with user_errors_are_final(context):
-        settings = _settings_of(context, pipeline)
-        spec = _generator_of(settings)
-        requests = _requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
+        settings = settings_of(context, pipeline)
+        spec = generator_of(settings)
+        requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
         video = settings.video
         tasks = [
             RenderClip(spec, request, latents, video, pipeline.store())
             for request, latents in zip(requests, chunk_latents.chunks, strict=True)
         ]
         clips = run_tasks(context, executor, tasks)
-        value = _manifest("rendered_clips", settings, speech_inputs, clips)
+        value = manifest_of("rendered_clips", settings, speech_inputs, clips)
     return dg.MaterializeResult(
         value=value,
         data_version=dg.DataVersion(value_version(value)),
@@ -230,7 +224,7 @@ def final_videos(
 ) -> dg.MaterializeResult[FinalVideo]:
     """The video of one input and its sidecars."""
     with user_errors_are_final(context):
-        settings = _settings_of(context, pipeline)
+        settings = settings_of(context, pipeline)
         value = deliver_video(
             speech_inputs,
             phoneme_alignments,
@@ -248,56 +242,3 @@ def final_videos(
 
 
 ASSETS = (speech_inputs, audio_features, phoneme_alignments, chunk_latents, rendered_clips, final_videos)
-
-
-def _settings_of(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Settings:
-    return pipeline.settings_for(pipeline.catalogue().get(context.partition_key)).settings
-
-
-def _generator_of(settings: Settings) -> GeneratorSpec:
-    return GeneratorSpec(settings.generation.generator, settings.paths.face_model)
-
-
-def _requests(
-    pipeline: PipelineResource,
-    settings: Settings,
-    speech: SpeechInput,
-    features: pd.DataFrame,
-    phonemes: pd.DataFrame,
-) -> tuple[ChunkRequest, ...]:
-    """The plan's requests; the same in every step and process, as they follow from stored values alone."""
-    chunk_frames = max(1, round(Fraction(repr(settings.generation.chunk_s)) * speech.fps))
-    video = VideoRequest(
-        input_id=speech.input_id,
-        fps=speech.fps,
-        width_px=speech.width_px,
-        height_px=speech.height_px,
-        input_seed=settings.generation.seed,
-        prompt=speech.prompt,
-        portrait=FileRef(
-            pipeline.store().read_path("speech_inputs", speech.input_id, speech.framed.name), speech.framed.sha256
-        ),
-        speech_level_db=features.attrs["speech_level_db"],
-        median_f0_hz=features.attrs["median_f0_hz"],
-    )
-    return build_requests(
-        video,
-        plan_chunks(len(features), chunk_frames=chunk_frames),
-        phonemes=phonemes,
-        features=features,
-        context_s=generator_context_s(settings.generation.generator),
-    )
-
-
-def _manifest(asset: str, settings: Settings, speech: SpeechInput, chunks: list[ChunkFile]) -> ChunkManifest:
-    return ChunkManifest(
-        input_id=speech.input_id,
-        asset=asset,
-        generator=settings.generation.generator,
-        fingerprint=load_generator(_generator_of(settings)).fingerprint,
-        fps=speech.fps,
-        width_px=speech.width_px,
-        height_px=speech.height_px,
-        prompt_words=words_understood(settings.generation.generator, speech.prompt),
-        chunks=tuple(chunks),
-    )
