@@ -36,13 +36,13 @@ _MAX_ROLL_DEG = 45.0  # beyond it the picture lies on its side rather than the h
 # stays as it is, while a chin or cheek that is not there cannot be moved.
 _CUT_BELOW, _CUT_SIDEWAYS, _CUT_ABOVE = 0.05, 0.08, 0.20
 
-_FACE_PART = 0.40  # forehead to chin, of the frame's shorter side: head and shoulders, as newsreaders are framed
+_FACE_PART = 0.48  # forehead to chin, of the frame's shorter side: head and shoulders, as newsreaders are framed
 _EYES_AT = 0.42  # of the frame's height, from the top: room for hair above, for shoulders below
 # Room that a frame must leave around the landmarks, in face heights (up, down) and widths (sideways). The mesh ends at
 # the hairline; the jaw needs room to open. Hair that the picture does not show need not be shown.
 _ROOM_SIDEWAYS, _ROOM_ABOVE, _ROOM_BELOW = 0.05, 0.05, 0.10
 _HAIR_SIDEWAYS, _HAIR_ABOVE = 0.25, 0.40
-_SOFT_ENLARGEMENT = 2.0  # from here an enlarged picture looks visibly soft
+_SOFT_ENLARGEMENT = 2.5  # from here an enlarged picture looks visibly soft
 _BORDER_BLUR = 0.03  # of the frame's shorter side: standard deviation that melts a repeated edge row into a backdrop
 
 
@@ -166,7 +166,7 @@ def head_angles(face: Face) -> HeadAngles:
 def frame_portrait(pixels: NDArray[np.uint8], face: Face, *, width_px: int, height_px: int) -> FramedPortrait:
     """Crop a portrait (H, W, 3) uint8 RGB around a face and resample it to the video's size.
 
-    The face takes about 40 % of the frame's shorter side and its eyes lie at 42 % of the height. Where the portrait is
+    The face takes about 48 % of the frame's shorter side and its eyes lie at 42 % of the height. Where the portrait is
     too tight for that, the largest crop that fits is taken; only where that would cut the face, the border is extended.
 
     Raises:

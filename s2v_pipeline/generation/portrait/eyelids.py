@@ -24,8 +24,14 @@ LID_REACH = 0.24  # iod above the lashes up to which skin is stretched, or to th
 GAZE_X = 0.060  # iod that the iris moves at gaze_x 1: a tenth of an eye's opening is what speakers do
 GAZE_Y = 0.035
 LID_FOLLOWS_GAZE = 0.22  # of the eye's height, for a look fully down
-TONE_SHARE = 0.70  # of clean lid tone in the stretched skin of a closed lid
-LASH_DARKENING = 0.20  # lashes of both lids lie over each other
+TONE_SHARE = 0.75  # of clean lid tone in the stretched skin of a closed lid
+UNDER_EYE = 0.14  # iod below the lower lid: skin without lashes or bags
+LID_SHADE = 0.72  # of that skin's light is the least that a lid has
+TONE_DROP = 0.11  # iod; a lid that went down this far shows its own skin
+LASH_LINE = 0.012  # iod; half the width of the dark line where the lids meet
+LASH_DARKENING = 0.28  # lashes of both lids lie over each other
+LASHES_DOWN = 0.045  # iod; how far they hang over the cheek
+LASH_ENDS = 0.16
 CORNER_SPREAD = 0.030  # iod
 OUTER_DROP = 0.035  # iod; lashes of the outer corner point downwards when the eye is closed
 EDGE_SOFTNESS = 0.012  # iod
@@ -71,8 +77,7 @@ class Eye:
         outer = left if left + right < 0 else right
         radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
         reach = np.clip(upper - brow_v - 0.02, 0.10, LID_REACH).astype(np.float32)
-        tone = _row(canvas, blurred(art, 0.03 * canvas.scale), upper - 0.75 * reach)
-        tone = gaussian_filter1d(tone, 0.10 * canvas.scale, axis=1)
+        tone = _lid_tone(canvas, art, upper, lower, reach)
         mask = feathered_mask(canvas.height, canvas.width, FEATHER * canvas.scale)
         return cls(
             canvas, art, upper, lower, within, outer, (float(iris[0, 0]), float(iris[0, 1]), radius), reach, tone, mask
@@ -97,7 +102,8 @@ class Eye:
         rise = (lower_rim - self.lower) * smoothstep(0.16, 0.0, v - lower_rim)
         lower_lid = self._at_rows(v - rise)
         out = blend(ball, lower_lid, smoothstep(-1.0, 1.0, (v - lower_rim) / EDGE_SOFTNESS))
-        return blend(out, self._upper_lid(v, rim, closing), smoothstep(1.0, -1.0, (v - rim) / EDGE_SOFTNESS))
+        out = blend(out, self._upper_lid(v, rim, closing), smoothstep(1.0, -1.0, (v - rim) / EDGE_SOFTNESS))
+        return np.asarray(out * (1 - self._lashes(v, rim, closing)[..., None]), np.float32)
 
     def _ball(self, v: Floats, gaze_x: float, gaze_y: float) -> Floats:
         if gaze_x == 0 and gaze_y == 0:
@@ -122,18 +128,36 @@ class Eye:
         taken = drop * (1 - (1 - beyond_lashes) ** 2)  # all of the drop is taken up where the stretched skin ends
         lid = self._at_rows(v - drop + taken)
         # Skin that was not in sight in the portrait: lightest in the middle of the closed lid.
-        fresh = smoothstep(0.6 * LASH_BAND, 1.8 * LASH_BAND, above) * smoothstep(1.0, 0.35, beyond_lashes)
-        shown = smoothstep(0.0, 0.10, drop) * fresh
-        lid = blend(lid, self.tone, np.asarray(TONE_SHARE * shown, np.float32))
-        lashes = (
-            smoothstep(0.8 * LASH_BAND, 0.15 * LASH_BAND, above) * self.within * np.float32(LASH_DARKENING * closing)
-        )
-        return np.asarray(lid * (1 - lashes[..., None]), np.float32)
+        # Open lashes point up over the lid; the further it is closed, the less of them may stay there.
+        start, full = LASH_BAND * (0.6 - 0.45 * closing), LASH_BAND * (1.8 - 0.8 * closing)
+        fresh = smoothstep(start, full, above) * smoothstep(1.0, 0.35, beyond_lashes)
+        shown = smoothstep(0.0, TONE_DROP, drop) * fresh
+        return blend(lid, self.tone, np.asarray(TONE_SHARE * shown, np.float32))
+
+    def _lashes(self, v: Floats, rim: Floats, closing: float) -> Floats:
+        """(h, w): share of light that lashes take: a line along the rim, and their ends, which now point down."""
+        line = np.exp(-(((v - rim) / LASH_LINE) ** 2))
+        ends = smoothstep(LASHES_DOWN, 0.0, v - rim) * smoothstep(-LASH_LINE, LASH_LINE, v - rim)
+        dark = LASH_DARKENING * line + LASH_ENDS * ends
+        return np.asarray(dark * self.within * np.float32(max(0.0, (closing - 0.4) / 0.6) ** 2), np.float32)
 
     def _at_rows(self, v: Floats) -> Floats:
         canvas = self.canvas
         at = np.stack([np.broadcast_to(canvas.u, v.shape), v], axis=-1)
         return sample(self.art, canvas.to_canvas(at).astype(np.float32))
+
+
+def _lid_tone(canvas: Canvas, art: Floats, upper: Floats, lower: Floats, reach: Floats) -> Floats:
+    """(1, w, 3): the lightest skin over the eye, for lashes, folds and low brows are darker than the lid itself.
+
+    Where even that is much darker than the skin under the eye, it is a brow, and the skin below stands for the lid.
+    """
+    soft = blurred(art, 0.02 * canvas.scale)
+    rows = np.concatenate([_row(canvas, soft, upper - share * reach) for share in (0.3, 0.45, 0.6, 0.75)])
+    tone = np.take_along_axis(rows, rows.sum(axis=-1).argmax(axis=0)[None, :, None], axis=0)
+    below = _row(canvas, soft, lower + UNDER_EYE) * np.float32(LID_SHADE)
+    lighter = tone.sum(axis=-1, keepdims=True) > below.sum(axis=-1, keepdims=True)
+    return np.asarray(gaussian_filter1d(np.where(lighter, tone, below), 0.10 * canvas.scale, axis=1), np.float32)
 
 
 def eye_canvas(upper_points: Floats, lower_points: Floats, scale: float) -> Canvas:

@@ -35,7 +35,7 @@ from s2v_pipeline.generation.portrait.topology import (
     UPPER_LIP_OUTER,
 )
 
-SUPERSAMPLING = 2.0  # of mouth and eyes over the portrait: edges drawn there stay smooth after sampling
+SUPERSAMPLING = 1.7  # of mouth and eyes over the portrait: edges drawn there stay smooth after sampling
 MAX_CANVAS_SCALE = 320.0  # canvas pixels for one iod; a close-up has pixels enough by itself
 SKIN_CELL = 0.06  # iod; skin bends over no shorter distance
 HEAD_CELLS = 64  # along the longer side of a frame

@@ -29,7 +29,7 @@ from s2v_pipeline.generation.portrait.renderer import Renderer
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
 from s2v_pipeline.media import FrameBatch
 
-CODE_VERSION = "portrait 1"
+CODE_VERSION = "portrait 2"
 """Raised whenever the same request would give other pixels."""
 
 MOTION = "motion"

@@ -33,9 +33,9 @@ class _Drift:
 
 
 # Periods have no small common multiple, so that the axes never fall into step.
-_PITCH = _Drift(Channel.PITCH_SLOW, 2.0, 2.3, Channel.PITCH_FAST, 1.3, 0.83)
-_YAW = _Drift(Channel.YAW_SLOW, 3.6, 2.7, Channel.YAW_FAST, 1.5, 0.97)
-_ROLL = _Drift(Channel.ROLL_SLOW, 2.0, 3.1, Channel.ROLL_FAST, 0.9, 1.09)
+_PITCH = _Drift(Channel.PITCH_SLOW, 2.8, 2.3, Channel.PITCH_FAST, 1.8, 0.83)
+_YAW = _Drift(Channel.YAW_SLOW, 4.6, 2.7, Channel.YAW_FAST, 2.1, 0.97)
+_ROLL = _Drift(Channel.ROLL_SLOW, 2.6, 3.1, Channel.ROLL_FAST, 1.3, 1.09)
 
 START_EASE_S = 0.8  # the video starts with the portrait's own pose
 

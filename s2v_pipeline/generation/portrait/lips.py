@@ -24,11 +24,14 @@ from s2v_pipeline.generation.portrait.topology import (
 
 N_COLUMNS = 65  # samples along the mouth; finer than a canvas pixel up to a mouth of 65 pixels, smooth anyway
 OPEN_GAP = 0.04  # iod; the landmark network leaves up to about 0.02 between lips that touch
-EDGE_REACH = 0.055  # iod; how far from the landmarks' contour the colours may move an edge
+EDGE_REACH = 0.040  # iod; how far from the landmarks' contour the colours may move an edge
 CORNER_OUTWARDS = 0.7  # the dark corner of an open mouth reaches from the inner contour most of the way to the outer
 # A lip's last pixels towards the mouth are mixed with teeth by the camera; this much is replaced by clean lip.
 MIXED_EDGE = 0.022  # iod
+GUM_EDGE = 0.036  # iod; gums are as red as lips, so an upper lip's edge may have been found on them
 LEAST_LIP = 0.030  # iod
+REST_SEAM = 0.45  # of a portrait's opening, from the upper edge: where its lips meet
+UPPER_COMES_DOWN = 0.08  # iod; 5 mm, no upper lip comes down more
 DRAWN_SEAM = 0.5  # darkening of the seam where the portrait's lips are apart and show none
 
 
@@ -60,6 +63,16 @@ class LipShape:
     def gap(self) -> Floats:
         """(N_COLUMNS,): opening of the portrait's mouth."""
         return self.lower_inner - self.upper_inner
+
+    @property
+    def seam(self) -> Floats:
+        """(N_COLUMNS,): v where the lips meet when they close."""
+        return self.upper_inner + np.float32(self.seam_share) * self.gap
+
+    @property
+    def seam_share(self) -> float:
+        """Part of the portrait's opening that the upper lip closes; it is the less movable one."""
+        return min(REST_SEAM, UPPER_COMES_DOWN / max(1e-6, float(self.gap.max())))
 
     @property
     def half_width(self) -> float:
@@ -118,7 +131,9 @@ def lip_layer(canvas: Canvas, art: Floats, shape: LipShape, *, upper: bool) -> F
     edge = shape.upper_inner if upper else shape.lower_inner
     sign = -1.0 if upper else 1.0
     taper = np.sqrt(np.clip(1 - shape.s**2, 0, 1))
-    clean = edge + sign * MIXED_EDGE * taper
+    thickness = np.abs((shape.upper_outer if upper else shape.lower_outer) - edge)
+    mixed = np.minimum(GUM_EDGE if upper and shape.is_open else MIXED_EDGE, 0.5 * thickness)
+    clean = edge + sign * mixed * taper
     rows = np.interp(canvas.u, shape.u, clean).astype(np.float32)
     inside = (canvas.u > shape.u[0]) & (canvas.u < shape.u[-1])
     rows = np.where(inside, rows, sign * 1e3 * -1)

@@ -21,16 +21,19 @@ from s2v_pipeline.generation.portrait.style import MotionStyle
 from s2v_pipeline.generation.portrait.timegrid import Gesture, TimeGrid, Track, limit_speed, smooth, steps
 from s2v_pipeline.generation.portrait.visemes import VISEMES, Pull, Segment, Viseme, segments_of
 
-LEAD_S = 0.005
-"""The mouth is this much ahead of the sound: articulators move before they are heard, and viewers accept early lips
-more readily than late ones (ITU-R BT.1359: sound is noticed 45 ms early, but late only from 125 ms on). Small, because
-blending already starts each shape before its phone: measured on a reading, the whole lead is 0 to 20 ms."""
+LEAD_S = 0.0
+"""How much the mouth is ahead of the sound, on purpose. Viewers accept early lips more readily than late ones (ITU-R
+BT.1359: sound is noticed 45 ms early, but late only from 125 ms on), but blending already starts each shape before its
+phone: measured on rendered readings, lips are 0 to 10 ms early without any lead."""
 
 # How far a phone's pull reaches beyond its core. Rounding is prepared earliest (F. Bell-Berti and K. Harris, "Temporal
 # patterns of coarticulation: lip rounding", JASA 71, 1982).
-JAW_REACH_S = 0.055
+JAW_REACH_S = 0.10
 WIDTH_REACH_S = 0.12
 PUCKER_REACH_S = 0.16
+# How steeply a pull falls on the way. The jaw serves nearly one phone at a time; its faint far end only bridges short
+# pauses inside a phrase.
+JAW_POWER, LIPS_POWER = 10, 3
 # A phone's pull is full in its core, which starts and ends inside it by this share of its length; in long phones by no
 # more than so many seconds, or two long neighbours would both let go before they meet.
 CORE_INSET_SHARE, CORE_INSET_MOST_S = 0.3, 0.035
@@ -41,16 +44,16 @@ PAUSE_FULL_S = 0.30  # in shorter pauses the jaw stays half open, ready for the 
 PAUSE_CORE_AFTER_S = 0.08  # the jaw comes to rest this much after the last phone
 PAUSE_CORE_BEFORE_S = 0.07  # and leaves it this much before the next
 
-JAW_MOST_PER_S = 11.0
+JAW_MOST_PER_S = 10.0
 """Ranges a second. A jaw has a highest speed and acceleration (W. Nelson, J. Perkell, J. Westbury, "Mandible movements
-during increasingly rapid articulations of single syllables", JASA 75, 1984); the number is ours: about 200 mm/s for a
+during increasingly rapid articulations of single syllables", JASA 75, 1984); the number is ours: about 180 mm/s for a
 range of 18 mm at the incisors."""
 JAW_SPEED_WINDOW_S = 1.0 / JAW_MOST_PER_S  # within it the limit is exact for a range of 1
 SMOOTHING_S = 0.02  # half width; takes the corners off, which muscles cannot make
 
-LOUDNESS_SLOPE_PER_DB = 1.0 / 60.0  # louder speech opens the mouth more: 10 dB change the opening by a quarter
+LOUDNESS_SLOPE_PER_DB = 1.0 / 60.0  # louder speech opens the mouth more: 10 dB change the opening by a sixth
 LOUDNESS_GAIN = (0.65, 1.2)
-LOUDNESS_SMOOTHING_S = 0.3
+LOUDNESS_SMOOTHING_S = 0.3  # half width: of a phrase, because how open each phone is is known already
 
 # Lips meet at high speed and part faster still (A. Löfqvist and V. Gracco, "Lip and jaw kinematics in bilabial stop
 # consonant production", JSLHR 40, 1997); the lengths are ours.
@@ -114,7 +117,9 @@ def mouth_tracks(speech: Speech, grid: TimeGrid, style: MotionStyle) -> MouthTra
 def _jaw(speech: Speech, segments: list[Segment], grid: TimeGrid, style: MotionStyle) -> Track:
     smoothing, window = steps(SMOOTHING_S), steps(JAW_SPEED_WINDOW_S)
     wide = grid.widened(smoothing + window)
-    opening = _blend(speech.pauses, [(segment, segment.viseme.jaw) for segment in segments], wide, JAW_REACH_S)
+    opening = _blend(
+        speech.pauses, [(segment, segment.viseme.jaw) for segment in segments], wide, JAW_REACH_S, JAW_POWER
+    )
     opening *= style.mouth * _loudness_gain(speech, wide)
     return smooth(limit_speed(np.minimum(opening, 1.0), JAW_MOST_PER_S, window), smoothing)
 
@@ -124,10 +129,12 @@ def _lip_track(speech: Speech, segments: list[Segment], grid: TimeGrid, articula
     is_width = articulator == "width"
     pulls = [(segment, segment.viseme.width if is_width else segment.viseme.pucker) for segment in segments]
     reach_s = WIDTH_REACH_S if is_width else PUCKER_REACH_S
-    return smooth(_blend(speech.pauses, pulls, grid.widened(smoothing), reach_s), smoothing)
+    return smooth(_blend(speech.pauses, pulls, grid.widened(smoothing), reach_s, LIPS_POWER), smoothing)
 
 
-def _blend(pauses: tuple[Pause, ...], pulls: list[tuple[Segment, Pull]], grid: TimeGrid, reach_s: float) -> Track:
+def _blend(
+    pauses: tuple[Pause, ...], pulls: list[tuple[Segment, Pull]], grid: TimeGrid, reach_s: float, power: int
+) -> Track:
     """Mean of the targets, each weighted by its dominance at that moment; 0 in silence."""
     times_s = grid.times_s
     weighted = np.zeros(grid.n_steps)
@@ -135,25 +142,30 @@ def _blend(pauses: tuple[Pause, ...], pulls: list[tuple[Segment, Pull]], grid: T
     for segment, pull in pulls:
         inset_s = min(CORE_INSET_SHARE * (segment.end_s - segment.start_s), CORE_INSET_MOST_S)
         core = (segment.start_s + inset_s, segment.end_s - inset_s)
-        where, share = _dominance(grid, times_s, core, reach_s)
+        where, share = _dominance(grid, times_s, core, reach_s, power)
         share *= pull.dominance
         weighted[where] += share * pull.target
         weight[where] += share
     for pause in pauses:
         # The target of silence is 0: it adds weight and nothing else.
-        where, share = _dominance(grid, times_s, _pause_core(pause), reach_s)
+        where, share = _dominance(grid, times_s, _pause_core(pause), reach_s, power)
         weight[where] += share * (PAUSE_DOMINANCE * _pause_share(pause))
     blended: Track = weighted / weight
     return blended
 
 
-def _dominance(grid: TimeGrid, times_s: Track, core: tuple[float, float], reach_s: float) -> tuple[slice, Track]:
-    """1 inside the core, falling as (1 - d^2)^3 to 0 at `reach_s` from it."""
+def _dominance(
+    grid: TimeGrid, times_s: Track, core: tuple[float, float], reach_s: float, power: int
+) -> tuple[slice, Track]:
+    """1 inside the core, falling as (1 - d^2)^power to 0 at `reach_s` from it."""
     where = grid.between(core[0] - reach_s, core[1] + reach_s)
     near_s = times_s[where]
     distance = np.maximum(np.maximum(core[0] - near_s, near_s - core[1]), 0.0) / reach_s
     left = np.maximum(1.0 - distance * distance, 0.0)
-    return where, left * left * left
+    share = left.copy()
+    for _ in range(power - 1):
+        share *= left
+    return where, share
 
 
 def _pause_core(pause: Pause) -> tuple[float, float]:

@@ -22,8 +22,10 @@ UPPER_WIDTHS = (0.130, 0.100, 0.095, 0.072, 0.060, 0.050)  # from the middle out
 UPPER_HEIGHTS = (0.150, 0.138, 0.146, 0.125, 0.112, 0.100)
 LOWER_WIDTHS = (0.082, 0.088, 0.090, 0.072, 0.060, 0.050)
 INCISAL_BELOW_SEAM = 0.058  # nearly 4 mm: upper front teeth show this much under a lip at rest
+ROUND_COVERS = 0.075  # how much lower lips that are pushed forward hang before the teeth
 LOWER_ABOVE_INCISAL = 0.040  # lower front teeth stand behind the upper ones
 ENAMEL = np.array([222, 212, 196], np.float32)  # of a lit tooth beside light skin
+COLOURED_SKIN = 0.12  # (most - least) / most of red, green and blue; skin in colour has 0.25 and more
 LIT_SKIN = 195.0  # luminance of light skin in a well exposed portrait, which ENAMEL goes with
 TONGUE_SHARE = np.array([0.80, 0.62, 0.62], np.float32)  # of the lips' colour
 TONGUE = np.array([168, 88, 86], np.float32)  # lit as ENAMEL is; half of this, half from the lips
@@ -44,6 +46,7 @@ class MouthInterior:
         incisal_v: v of the upper front teeth's edge.
         centre_u: u of the middle of the mouth.
         tongue, cavity: (3,) colours.
+        colourful: 0 for a portrait in shades of grey, whose mouth has no colour either, 1 for one in colour.
     """
 
     upper_teeth: Floats
@@ -54,6 +57,7 @@ class MouthInterior:
     centre_u: float
     tongue: Floats
     cavity: Floats
+    colourful: float
 
     @classmethod
     def build(cls, canvas: Canvas, art: Floats, lips: LipShape, skin: Floats) -> MouthInterior:
@@ -63,27 +67,30 @@ class MouthInterior:
         light = float(np.clip(luminance_of(skin) / LIT_SKIN, 0.35, 1.1))
         # A fifth of the skin's own tint stands for the light that falls on both.
         enamel = np.asarray(ENAMEL * light * (0.8 + 0.2 * skin / max(1.0, float(skin.max()))), np.float32)
+        colourful = min(1.0, float(np.ptp(skin)) / max(1.0, float(skin.max())) / COLOURED_SKIN)
+        enamel = _toned(enamel, colourful)
         dim_enamel = enamel * np.float32(0.8)
         lip_colour = _lip_colour(canvas, art, lips)
         if lips.shows_teeth:
             upper, alpha = _portrait_plate(canvas, art, lips)
             incisal_v = float(lips.lower_inner[middle])
         else:
-            seam = float(lips.upper_inner[middle])
-            incisal_v = seam + INCISAL_BELOW_SEAM
+            incisal_v = float(lips.seam[middle]) + INCISAL_BELOW_SEAM
             upper, alpha = _drawn_row(canvas, centre_u, incisal_v, enamel, UPPER_WIDTHS, UPPER_HEIGHTS, upper=True)
+            upper = _toned(upper, colourful)
         lower, lower_alpha = _drawn_row(
             canvas, centre_u, incisal_v - LOWER_ABOVE_INCISAL, dim_enamel, LOWER_WIDTHS, UPPER_HEIGHTS, upper=False
         )
         return cls(
             upper,
             alpha,
-            lower,
+            _toned(lower, colourful),
             lower_alpha,
             incisal_v,
             centre_u,
-            (0.5 * (lip_colour * TONGUE_SHARE + TONGUE * light)).astype(np.float32),
-            (lip_colour * CAVITY_SHARE).astype(np.float32),
+            _toned((0.5 * (lip_colour * TONGUE_SHARE + TONGUE * light)).astype(np.float32), colourful),
+            _toned((lip_colour * CAVITY_SHARE).astype(np.float32), colourful),
+            colourful,
         )
 
     def paint(
@@ -96,7 +103,7 @@ class MouthInterior:
         below_lip, above_lip = v - upper_edge, lower_edge - v
 
         # The back of the mouth is dark; the floor and the cheeks catch some light.
-        lit = 0.65 + 0.9 * smoothstep(0.14, 0.0, above_lip)
+        lit = (0.65 + 0.9 * (1 - 0.8 * pose.pucker) * smoothstep(0.14, 0.0, above_lip)) * (1 - 0.2 * pose.pucker)
         out = self.cavity * lit[..., None]
 
         floor_v = self.incisal_v - LOWER_ABOVE_INCISAL + pose.jaw_drop
@@ -106,15 +113,21 @@ class MouthInterior:
         lower_alpha = _moved_down(self.lower_alpha, pose.jaw_drop * canvas.scale, rows, columns)
         # Teeth of the lower jaw lie in the upper ones' shade until the mouth opens.
         lower_light = np.float32(0.55 + 0.45 * min(1.0, pose.opening / 0.25))
-        out = blend(out, lower * lower_light, lower_alpha * np.float32(np.clip((pose.opening - 0.08) / 0.12, 0, 1)))
+        # The lower lip hides them until the jaw has drawn it down.
+        seen = _eased((pose.opening - 0.10) / 0.18) * _eased(pose.jaw_drop / 0.06) * max(0.0, 1 - 1.5 * pose.pucker)
+        out = blend(out, lower * lower_light, lower_alpha * np.float32(seen))
 
         shade = self._shade(u, below_lip, pose, lips)
-        teeth = self.upper_teeth[rows, columns] * shade[..., None] ** SHADE_POWER
+        # Lips pushed forward come down before the teeth: on the canvas, where lips are placed, teeth go up.
+        up_px = -ROUND_COVERS * _eased((pose.pucker - 0.08) / 0.55) * canvas.scale
+        teeth = _moved_down(self.upper_teeth, up_px, rows, columns) * shade[..., None] ** (
+            1 + (SHADE_POWER - 1) * np.float32(self.colourful)
+        )
+        alpha = _moved_down(self.upper_alpha, up_px, rows, columns) * _hidden(pose.pucker)
         behind = self._tongue(out, u, v, self.incisal_v + 0.10 - 0.05 * tongue_tip, 0.20, 0.10, tongue_tip)
-        # Lips pushed forward cover the teeth behind them.
-        out = blend(behind, teeth, self.upper_alpha[rows, columns] * _hidden(pose.pucker))
+        out = blend(behind, teeth, alpha)
         if tongue_tip > 0.5:
-            out = self._tongue(out, u, v, self.incisal_v + 0.014, 0.13, 0.045, 0.75 * (2 * tongue_tip - 1))
+            out = self._tongue(out, u, v, self.incisal_v + 0.014, 0.13, 0.048, 0.85 * (2 * tongue_tip - 1))
         return out
 
     def _tongue(
@@ -139,13 +152,24 @@ class MouthInterior:
         lip_shadow = min(0.45, 9.0 * covered) * smoothstep(0.075, 0.0, below_lip)
         half = max(1e-3, float(pose.u[-1] - pose.u[0]) / 2)
         side = smoothstep(0.55, 1.05, np.abs(u - (pose.u[0] + pose.u[-1]) / 2) / half)
-        side_shadow = (0.1 if lips.shows_teeth else 0.4) * side + 0.25 * pose.pucker
+        side_shadow = (0.1 if lips.shows_teeth else 0.4) * side + 0.35 * pose.pucker
         light = (1 - lip_shadow) * (1 - side_shadow) * (1 - 0.25 * min(1.0, narrowed))
         return np.asarray(light, np.float32)
 
 
 def _hidden(pucker: float) -> np.float32:
-    return np.float32(1 - 0.92 * min(1.0, pucker / 0.65))
+    return np.float32(1 - 0.95 * _eased((pucker - 0.45) / 0.4))
+
+
+def _eased(share: float) -> float:
+    u = min(1.0, max(0.0, share))
+    return u * u * (3 - 2 * u)
+
+
+def _toned(colours: Floats, colourful: float) -> Floats:
+    """Colours (..., 3) with so much of their colour."""
+    grey = luminance_of(colours)[..., None]
+    return np.asarray(grey + (colours - grey) * np.float32(colourful), np.float32)
 
 
 def _moved_down(texture: Floats, shift_px: float, rows: slice, columns: slice) -> Floats:

@@ -137,7 +137,7 @@ class MouthPatch:
         # A fine dark line in a wide soft shade.
         dark = (0.7 * np.exp(-(distance**2)) + 0.3 * np.exp(-((distance / 2.6) ** 2))) * touching
         dark = np.asarray(dark * self.lips.seam_darkness, np.float32)
-        out[rows] = out[rows] * (1 - dark[..., None] * SEAM_TAKES)
+        out[rows] = out[rows] * (1 - dark[..., None] * (1 - (1 - SEAM_TAKES) * np.float32(self.interior.colourful)))
         return out
 
 

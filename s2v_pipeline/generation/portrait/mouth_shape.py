@@ -16,25 +16,27 @@ from s2v_pipeline.generation.portrait.canvas import Floats, smoothstep
 from s2v_pipeline.generation.portrait.lips import LipShape
 
 JAW_GAP = 0.31  # with PARTED 21 mm between the lips: a loud, clear AA
-PARTED, PARTED_AT = 0.03, 0.10
-CHIN_DROP = 0.27  # the chin follows the jaw, a little less than the lower lip does
-UPPER_SHARE = 0.16  # of the jaw's gap by which the upper lip rises
+PARTED, PARTED_AT = 0.03, 0.10  # lips part this much as soon as the jaw starts: S and T show teeth, not a hairline
+CHIN_DROP = 0.31  # the chin follows the jaw, a little less than the lower lip does
+UPPER_SHARE = 0.12  # of the jaw's gap by which the upper lip rises
 TEETH_DROP = 0.70  # of the jaw's gap: the lower lip is drawn off the lower teeth's edge as the jaw opens
-REST_SEAM = 0.45  # a portrait's open lips meet here, from the upper edge; the upper lip is the less movable one
+GAP_GONE = 0.5  # smile_relax at which nothing is left of the opening that the portrait came with
 SMILE_ELEVATION = 0.10  # corners this much above the middle of the seam are a full smile
 NEUTRAL_HALF_WIDTH = 0.40  # mouths are about 50 mm wide at rest
-RELAXED_SHARE = 0.80  # of a smile's width and lift that speaking takes away
+RELAXED_SHARE = 0.80  # of a smile's width that speaking takes away
+RELAXED_ARC = 0.95  # of its lift at the corners
+OPEN_NARROWS = 0.20  # of the half width, by a wide open jaw: cheeks are drawn long
 SPREAD = 0.10  # of the half width, at lip_width +1
 NARROW = 0.22  # of the half width, at lip_width -1
 PUCKER = 0.20  # of the half width, at lip_pucker 1, on top of the narrowing
 CORNER_DROP = 0.22  # of the jaw's gap
 PUCKER_TOUCHES = 0.30  # of the mouth's half width at either side, where puckered lips touch
-PUCKER_LOWERS = 0.030
-ROUND_UPPER_SHARE = 0.35  # of a rounded opening: both lips make the ring
+PUCKER_LOWERS = 0.045  # lips pushed forward; the upper one comes down before the teeth
+ROUND_UPPER_SHARE = 0.22  # of a rounded opening: both lips make the ring, but more of it would bare the teeth
 ROUND_FLATTENS = 0.95  # of a smile's arc that rounded lips lose
-TUCK_GAP = 0.055  # teeth that show between an upper lip and a lower lip tucked under them
-ROUND_TALLER = 0.15
-PUCKER_GAP = 0.075  # rounded lips that are not closed leave at least this
+TUCK_GAP = 0.045  # teeth that show between an upper lip and a lower lip tucked under them
+ROUND_TALLER = 0.08  # of the opening: what it loses in width
+PUCKER_GAP = 0.055  # rounded lips that are not closed leave at least this
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ class MouthCommand:
 
 def smile_of(lips: LipShape) -> float:
     """0..1: how much a portrait smiles, by its corners' lift over the middle of the mouth."""
-    seam = lips.upper_inner + REST_SEAM * lips.gap
+    seam = lips.seam
     lift = float(seam[len(seam) // 2] - (seam[0] + seam[-1]) / 2)
     return float(np.clip(lift / SMILE_ELEVATION, 0.0, 1.0))
 
@@ -102,14 +104,14 @@ def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> Mouth
     u = (centre + s * lips.half_width * width).astype(np.float32)
 
     # What speech makes replaces the portrait's own opening: a laughing portrait must not say AA with both.
-    rest_gap = lips.gap * (1 - command.smile_relax) ** 2 * (1 - 0.8 * pucker)
+    rest_gap = lips.gap * max(0.0, 1 - command.smile_relax / GAP_GONE) ** 2 * (1 - 0.8 * pucker)
     jaw_gap = _spoken_gap(jaw) * (1 + ROUND_TALLER * pucker) * _profile(s, max(pucker, 0.6 * jaw), pucker)
     jaw_gap = np.maximum(jaw_gap, PUCKER_GAP * pucker * _profile(s, 1.0, pucker))
     speech_gap = np.hypot(jaw_gap, rest_gap) - rest_gap
     tuck = command.lip_tuck * (1 - closed)
 
-    seam = lips.upper_inner + REST_SEAM * lips.gap
-    flattened = max(0.95 * relaxed, ROUND_FLATTENS * pucker)
+    seam = lips.seam
+    flattened = max(RELAXED_ARC * relaxed, ROUND_FLATTENS * pucker)
     drop = flattened * (seam[len(seam) // 2] - seam)
     # Lips held together over an opening jaw are pulled down by it, the corners less.
     seam = seam + drop + 0.30 * CHIN_DROP * jaw * closed * (1 - 0.6 * s**2)
@@ -119,13 +121,16 @@ def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> Mouth
     # Pushed forward, the upper lip comes down over the teeth.
     seam = seam + PUCKER_LOWERS * pucker
     apart = 1 - closed
+    seam_share = lips.seam_share
     upper_share = UPPER_SHARE + (ROUND_UPPER_SHARE - UPPER_SHARE) * pucker
-    upper_edge = seam - apart * (REST_SEAM * rest_gap + upper_share * speech_gap)
-    lower_edge = seam + apart * ((1 - REST_SEAM) * rest_gap + (1 - upper_share) * speech_gap)
+    upper_edge = seam - apart * (seam_share * rest_gap + upper_share * speech_gap)
+    lower_edge = seam + apart * ((1 - seam_share) * rest_gap + (1 - upper_share) * speech_gap)
 
     # F and V: the lower lip touches the edge of the upper teeth, whatever the jaw does.
     touching = tuck * smoothstep(1.0, 0.45, np.abs(s))
-    lower_edge = lower_edge + touching * (np.clip(incisal_v - 0.006, upper_edge + 0.012, upper_edge + TUCK_GAP) - lower_edge)
+    lower_edge = lower_edge + touching * (
+        np.clip(incisal_v - 0.006, upper_edge + 0.012, upper_edge + TUCK_GAP) - lower_edge
+    )
 
     upper_thickness = np.maximum(lips.upper_inner - lips.upper_outer, 0)
     lower_thickness = np.maximum(lips.lower_outer - lips.lower_inner, 0)
@@ -166,7 +171,7 @@ def _width_factor(lips: LipShape, command: MouthCommand, relaxed: float) -> floa
     factor = 1 - RELAXED_SHARE * relaxed * max(0.0, 1 - NEUTRAL_HALF_WIDTH / half)
     factor *= 1 + (SPREAD if command.lip_width > 0 else NARROW) * command.lip_width
     factor *= 1 - PUCKER * command.lip_pucker
-    return factor * (1 - 0.20 * command.jaw_open * (1 - command.lip_pucker))
+    return factor * (1 - OPEN_NARROWS * command.jaw_open * (1 - command.lip_pucker))
 
 
 def _profile(s: Floats, roundness: float, pucker: float) -> Floats:

@@ -27,6 +27,8 @@ NECK_LENGTH = 1.15  # iod below the chin at which the body no longer turns
 PIVOT_BELOW_CHIN = 0.30  # iod
 BREATH_LIFT = 0.022  # iod: shoulders rise by about 1.4 mm
 BREATH_WIDEN = 0.010
+SWAY = 0.010  # iod to the side for one degree of tilt or turn: nobody holds the shoulders still under a moving head
+NOD_LOWERS = 0.006  # iod for one degree of nod
 HEAD_BREATH_SHARE = 0.40  # the head rises with the shoulders, less
 
 
@@ -39,6 +41,7 @@ class HeadGrid:
         points: (h, w, 3) u, v and depth of each cell's middle about the neck's pivot, in iod.
         weight: (h, w) share of the head's movement.
         breath: (h, w, 2) displacement in iod when breathed in.
+        body: (h, w) share of what head and shoulders do together.
         axes: (2, 2) of the face.
         iod_px: of the face.
     """
@@ -47,6 +50,7 @@ class HeadGrid:
     points: Floats
     weight: Floats
     breath: Floats
+    body: Floats
     axes: Floats
     iod_px: float
 
@@ -88,6 +92,7 @@ class HeadGrid:
             points.astype(np.float32),
             weight.astype(np.float32),
             breath.astype(np.float32),
+            (near * np.maximum(shoulders, weight)).astype(np.float32),
             frame.axes,
             frame.iod_px,
         )
@@ -96,7 +101,8 @@ class HeadGrid:
         """(h, w, 2): where each cell's content goes, in cells. Signs as in `coefficients.COEFFICIENTS`."""
         rotation = _rotation(np.deg2rad(pitch_deg), np.deg2rad(yaw_deg), np.deg2rad(roll_deg))
         turned = self.points @ rotation[:2].T - self.points[..., :2]
-        moved = turned * self.weight[..., None] + self.breath * np.float32(breath)
+        sway = np.array([SWAY * (roll_deg + 0.5 * yaw_deg), NOD_LOWERS * pitch_deg], np.float32)
+        moved = turned * self.weight[..., None] + self.breath * np.float32(breath) + self.body[..., None] * sway
         return np.asarray(moved @ self.axes * np.float32(self.iod_px / self.step_px), np.float32)
 
 

@@ -64,10 +64,10 @@ class Renderer:
         # Eyes are drawn even when they rest: sampled twice, they are a trace softer, and that must not come and go.
         for eye in model.eyes:
             patch = eye.compose(c["blink"], c["gaze_x"], c["gaze_y"])
-            _paste(out, patch, eye.mask, to_portrait, eye.canvas.matrix_from_px(model.frame))
+            _paste(out, patch, eye.mask, to_portrait, self._pixels_grid, eye.canvas.matrix_from_px(model.frame))
         before = self._pixels_grid + enlarge(head_back, step, self._height, self._width)
         mouth = model.mouth.compose(pose, moves[0], moves[1], c["tongue_tip"])
-        _paste(out, mouth, model.mouth.mask, before, self._mouth_matrix)
+        _paste(out, mouth, model.mouth.mask, before, self._pixels_grid, self._mouth_matrix)
         return out
 
     def _expression_at(self, points_px: Floats, forward: Floats) -> Floats:
@@ -93,12 +93,17 @@ def _mouth_command(c: dict[str, float]) -> MouthCommand:
     )
 
 
-def _paste(out: NDArray[np.uint8], patch: Floats, mask: Floats, positions_px: Floats, matrix: Floats) -> None:
-    """Draw a canvas over a frame where `positions_px` (H, W, 2), through `matrix`, fall on it."""
+def _paste(
+    out: NDArray[np.uint8], patch: Floats, mask: Floats, positions_px: Floats, own_px: Floats, matrix: Floats
+) -> None:
+    """Draw a canvas over a frame where `positions_px` (H, W, 2), through `matrix`, fall on it.
+
+    `own_px` is `grid(H, W)`.
+    """
     height, width = mask.shape
     back = cv2.invertAffineTransform(matrix)
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32) @ back[:, :2].T + back[:, 2]
-    rows, columns = _frame_part(corners, positions_px)
+    rows, columns = _frame_part(corners, positions_px, own_px)
     if rows.stop <= rows.start or columns.stop <= columns.start:
         return
     at = (positions_px[rows, columns] @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
@@ -108,13 +113,11 @@ def _paste(out: NDArray[np.uint8], patch: Floats, mask: Floats, positions_px: Fl
     out[rows, columns] = to_pixels(under + (colours - under) * alpha)
 
 
-def _frame_part(corners_px: Floats, positions_px: Floats) -> tuple[slice, slice]:
+def _frame_part(corners_px: Floats, positions_px: Floats, own_px: Floats) -> tuple[slice, slice]:
     """Rows and columns of the frame that may show what lies between corners of the portrait."""
     height, width = positions_px.shape[:2]
     # Every eighth pixel tells enough: fields are smooth.
-    some = positions_px[::8, ::8]
-    own = np.stack(np.meshgrid(np.arange(0, width, 8), np.arange(0, height, 8)), axis=-1)
-    shift_px = float(np.abs(some - own).max()) + 2
+    shift_px = float(np.abs(positions_px[::8, ::8] - own_px[::8, ::8]).max()) + 2
     x0, y0 = np.floor(corners_px.min(axis=0) - shift_px).astype(int)
     x1, y1 = np.ceil(corners_px.max(axis=0) + shift_px).astype(int)
     return slice(max(0, y0), min(height, y1)), slice(max(0, x0), min(width, x1))

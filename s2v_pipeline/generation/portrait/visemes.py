@@ -71,7 +71,7 @@ def _consonant(
 def _bilabial(press: float, release_share: float) -> Viseme:
     # The jaw rises to help but lips do the closing: Keating et al. find bilabials' jaw lower than sibilants'.
     return Viseme(
-        Pull(0.06, 0.8), Pull(0.0, 0.3), Pull(0.0, 0.25), closes=True, press=press, release_share=release_share
+        Pull(0.15, 0.8), Pull(0.0, 0.3), Pull(0.0, 0.25), closes=True, press=press, release_share=release_share
     )
 
 
