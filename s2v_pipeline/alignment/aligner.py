@@ -7,7 +7,7 @@ Does not belong here: any aligner, choosing one (choose).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple, Protocol
@@ -107,6 +107,19 @@ def mean_fit(phonemes: pd.DataFrame) -> float:
         return 0.0
     lengths_s = (spoken["end_s"] - spoken["start_s"]).to_numpy()
     return math.exp(float(np.average(np.log(spoken["confidence"].to_numpy()), weights=lengths_s)))
+
+
+def append_rows(rows: list[PhoneRow], piece_rows: Sequence[PhoneRow], *, offset_s: float) -> None:
+    """Appends the rows of a piece that starts at `offset_s`; its words are numbered on."""
+    words_before = 1 + next((row.word_index for row in reversed(rows) if row.word), NO_WORD_INDEX)
+    rows.extend(
+        row._replace(
+            start_s=row.start_s + offset_s,
+            end_s=row.end_s + offset_s,
+            word_index=row.word_index + words_before if row.word else row.word_index,
+        )
+        for row in piece_rows
+    )
 
 
 def complete_table(rows: Iterable[PhoneRow], duration_s: Fraction) -> pd.DataFrame:

@@ -3,21 +3,20 @@
 Belongs here: the order of ways, and what makes one give way to the next.
 Does not belong here: the ways themselves.
 
-With a transcript that fits, PocketSphinx places its words; otherwise the phones are recognised; without speech there
-is silence. Every step down is in the result's `fallbacks`.
+With a transcript that fits, PocketSphinx places its words, piece by piece where the speech is long; otherwise the
+phones are recognised; without speech there is silence. Every step down is in the result's `fallbacks`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-import pandas as pd
-
-from s2v_pipeline.alignment.aligner import Alignment, complete_table, mean_fit
-from s2v_pipeline.alignment.phonemes import SILENCE
+from s2v_pipeline.alignment.aligner import Aligner, Alignment, complete_table
+from s2v_pipeline.alignment.judging import fit_notes, misfit
+from s2v_pipeline.alignment.pauses import start_after_pauses
+from s2v_pipeline.alignment.piecewise_aligner import PiecewiseAligner
 from s2v_pipeline.alignment.pocketsphinx_aligner import PocketsphinxAligner
 from s2v_pipeline.alignment.recogniser_aligner import RecogniserAligner
 from s2v_pipeline.audio.voice_activity import Segments
@@ -26,17 +25,9 @@ from s2v_pipeline.media import Waveform
 
 SILENT_METHOD = "silence"
 
-MIN_FIT = 0.42
-"""Least `Alignment.fit` of a transcript that is believed: a log score of -35 a frame, between the worst right words
-(-33, pink noise at 5 dB) and the best wrong ones (-37); see pocketsphinx_aligner.CONFIDENCE_SCALE."""
-
-MAX_WORDLESS_SHARE = 0.3
-"""Most of the speech (by voice activity) in which a believed transcript may have no word. Pauses that voice activity
-bridges make up to about 0.1."""
-
-_STRETCH_S = 10.0  # stretch over which the fit is judged for notes: three sentences or so
-_WORDLESS_NOTE_S = 1.0  # speech without a word for longer than this is not a pause
-_MOST_NOTED = 8  # stretches named in one note
+MAX_ONE_SEARCH_S = 35.0
+"""Longest speech whose transcript is placed in one search (its memory grows by 3.4 MB a second: 120 MB); longer speech
+goes piece by piece. A piece is 20 s at most, so that less than this is no gain."""
 
 _logger = logging.getLogger(__name__)
 
@@ -62,69 +53,24 @@ def align_speech(waveform: Waveform, transcript: str | None, segments: Sequence[
         return Alignment(complete_table([], waveform.duration_s), SILENT_METHOD, unused, (note,))
     given_up: tuple[str, ...] = ()
     if transcript is not None and transcript.strip():
+        is_short = waveform.duration_s <= MAX_ONE_SEARCH_S
+        aligner: Aligner = PocketsphinxAligner() if is_short else PiecewiseAligner(spans)
         try:
-            aligned = PocketsphinxAligner().align(waveform, transcript)
-            reason = _misfit(aligned, spans)
+            aligned = _without_pauses(aligner.align(waveform, transcript), waveform, spans)
+            reason = misfit(aligned.phonemes, spans) if is_short else None  # piece by piece, each piece is judged
         except AlignmentError as error:
             aligned, reason = None, f"{error.rule} ({error.got})"
         if aligned is not None and reason is None:
-            return replace(aligned, notes=aligned.notes + _notes(aligned.phonemes, spans))
+            return replace(aligned, notes=aligned.notes + fit_notes(aligned.phonemes, spans))
         given_up = (f"the transcript was not used: {reason}",)
         _logger.warning("%s; phonemes are recognised from the sound", given_up[0])
-    recognised = RecogniserAligner(spans).align(waveform, None)
+    recognised = _without_pauses(RecogniserAligner(spans).align(waveform, None), waveform, spans)
     return replace(
         recognised,
         fallbacks=given_up + recognised.fallbacks,
-        notes=recognised.notes + _notes(recognised.phonemes, spans),
+        notes=recognised.notes + fit_notes(recognised.phonemes, spans),
     )
 
 
-def _misfit(aligned: Alignment, spans: Segments) -> str | None:
-    """Why a transcript is not believed, or None."""
-    if aligned.fit < MIN_FIT:
-        return f"its words do not fit the sound (fit {aligned.fit:.2f}, at least {MIN_FIT} is needed)"
-    speech_s = sum(end_s - start_s for start_s, end_s in spans)
-    wordless_s = sum(end_s - start_s for start_s, end_s in _wordless(aligned.phonemes, spans))
-    if wordless_s > MAX_WORDLESS_SHARE * speech_s:
-        return f"{wordless_s:.1f} s of {speech_s:.1f} s of speech have no word in it"
-    return None
-
-
-def _notes(phonemes: pd.DataFrame, spans: Segments) -> tuple[str, ...]:
-    notes = []
-    long_wordless = [span for span in _wordless(phonemes, spans) if span[1] - span[0] > _WORDLESS_NOTE_S]
-    if long_wordless:
-        notes.append(f"speech without phonemes at {_listed(long_wordless)}")
-    weak = _weak_stretches(phonemes)
-    if weak:
-        notes.append(f"phonemes fit the sound badly at {_listed(weak)}")
-    for note in notes:
-        _logger.warning("%s", note)
-    return tuple(notes)
-
-
-def _wordless(phonemes: pd.DataFrame, spans: Segments) -> list[tuple[float, float]]:
-    """Parts of speech spans that the table calls silence."""
-    silent = phonemes[phonemes["phone"] == SILENCE]
-    starts_s, ends_s = silent["start_s"].to_numpy(), silent["end_s"].to_numpy()
-    return [
-        (max(start_s, float(starts_s[index])), min(end_s, float(ends_s[index])))
-        for start_s, end_s in spans
-        for index in np.flatnonzero((ends_s > start_s) & (starts_s < end_s))
-    ]
-
-
-def _weak_stretches(phonemes: pd.DataFrame) -> list[tuple[float, float]]:
-    spoken = phonemes[phonemes["phone"] != SILENCE]
-    return [
-        (float(stretch["start_s"].iloc[0]), float(stretch["end_s"].iloc[-1]))
-        for _, stretch in spoken.groupby(spoken["start_s"] // _STRETCH_S, sort=True)
-        if mean_fit(stretch) < MIN_FIT
-    ]
-
-
-def _listed(spans: Iterable[tuple[float, float]]) -> str:
-    texts = [f"{start_s:.1f}-{end_s:.1f} s" for start_s, end_s in spans]
-    return ", ".join(texts[:_MOST_NOTED]) + (
-        f" and {len(texts) - _MOST_NOTED} more" if len(texts) > _MOST_NOTED else ""
-    )
+def _without_pauses(aligned: Alignment, waveform: Waveform, spans: Segments) -> Alignment:
+    return replace(aligned, phonemes=start_after_pauses(aligned.phonemes, waveform, spans))

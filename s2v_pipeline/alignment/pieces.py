@@ -41,6 +41,16 @@ def cut_at_pauses(waveform: Waveform, segments: Segments) -> tuple[tuple[float, 
     )
 
 
+def part_of(waveform: Waveform, start_s: float, end_s: float) -> Waveform:
+    """A copy of the sound between two times, each at its nearest sample.
+
+    Raises:
+        ValueError: no sample lies between them.
+    """
+    first, stop = (round(time_s * waveform.rate_hz) for time_s in (start_s, end_s))
+    return Waveform(waveform.samples[first:stop].copy(), waveform.rate_hz)
+
+
 def _margin_after(pieces: list[tuple[float, float]], index: int, duration_s: float) -> float:
     if index + 1 == len(pieces):
         return max(0.0, min(MARGIN_S, duration_s - pieces[index][1]))

@@ -32,10 +32,6 @@ METHOD = "pocketsphinx with transcript"
 FRAME_S = 0.01
 """PocketSphinx places boundaries on this grid."""
 
-MAX_TRANSCRIPT_S = 900.0
-"""Longest speech whose transcript is placed in one go: the search keeps about 3.5 MB for each second (420 MB for 123 s,
-measured), so this is 3 GB."""
-
 CONFIDENCE_SCALE = 40.0
 """Log score per frame over which confidence falls by e. Measured on five LibriVox sentences: right words score -10 to
 -16 in clean speech, -15 to -24 under pink noise at 10 dB, -20 to -33 at 5 dB; wrong words -37 to -82."""
@@ -48,38 +44,44 @@ _MIN_S = 0.1  # shorter sound has fewer frames than one word has states
 
 @dataclass(frozen=True)
 class PocketsphinxAligner:
-    """Places the words of a transcript. Every call builds its own decoder: no state goes from speech to speech."""
+    """Places the words of a transcript in one search over the whole speech, which takes about 3.4 MB for each second.
+
+    Every call builds its own decoder: no state goes from speech to speech.
+    """
 
     def align(self, waveform: Waveform, transcript: str | None) -> Alignment:
         """Phones of a 16 kHz waveform whose words are `transcript`.
 
         Raises:
-            AlignmentError: no transcript, none of it can be said, no path through its words fits the sound, or the
-                speech is longer than `MAX_TRANSCRIPT_S`.
+            AlignmentError: no transcript, none of it can be said, or no path through its words fits the sound.
             ValueError: not 16 kHz.
         """
-        if waveform.duration_s > MAX_TRANSCRIPT_S:
-            raise AlignmentError(
-                f"speech with a transcript must be {MAX_TRANSCRIPT_S:.0f} s long at most",
-                got=f"{float(waveform.duration_s):.0f} s",
-                cure="Split the speech, or leave the transcript away.",
-            )
         decoder = new_decoder()
-        spoken = spoken_words(transcript or "", lambda word: decoder.lookup_word(word) is not None)
-        words: list[tuple[str, Phones | None]] = []
-        for word in spoken:
-            in_dictionary = decoder.lookup_word(word) is not None
-            phones = None if in_dictionary else pronounce(word, lambda known: _dictionary_phones(decoder, known))
-            if in_dictionary or phones:
-                words.append((word, phones))
-        if not words:
-            raise AlignmentError(
-                "a transcript must hold English words",
-                got=repr((transcript or "")[:60]),
-                cure="Correct transcript.txt, or remove it to have the phonemes recognised.",
-            )
+        words, notes = sayable_words(decoder, transcript or "")
         rows = align_words(decoder, waveform, words)
-        return Alignment(complete_table(rows, waveform.duration_s), METHOD, notes=_made_up_note(decoder, spoken))
+        return Alignment(complete_table(rows, waveform.duration_s), METHOD, notes=notes)
+
+
+def sayable_words(decoder: Any, transcript: str) -> tuple[list[tuple[str, Phones | None]], tuple[str, ...]]:
+    """What `align_words` takes, and notes on the words that no dictionary knows.
+
+    Raises:
+        AlignmentError: nothing in the transcript can be said.
+    """
+    spoken = spoken_words(transcript, lambda word: decoder.lookup_word(word) is not None)
+    words: list[tuple[str, Phones | None]] = []
+    for word in spoken:
+        in_dictionary = decoder.lookup_word(word) is not None
+        phones = None if in_dictionary else pronounce(word, lambda known: dictionary_phones(decoder, known))
+        if in_dictionary or phones:
+            words.append((word, phones))
+    if not words:
+        raise AlignmentError(
+            "a transcript must hold English words",
+            got=repr(transcript[:60]),
+            cure="Correct transcript.txt, or remove it to have the phonemes recognised.",
+        )
+    return words, _made_up_note(decoder, spoken)
 
 
 def new_decoder(**extra: Any) -> Any:
@@ -164,7 +166,8 @@ def _rows(aligned_words: Any, spoken: Sequence[str]) -> list[PhoneRow]:
     return rows
 
 
-def _dictionary_phones(decoder: Any, word: str) -> tuple[str, ...] | None:
+def dictionary_phones(decoder: Any, word: str) -> Phones | None:
+    """The first pronunciation that the decoder's dictionary has of a word."""
     phones: str | None = decoder.lookup_word(word)
     return None if phones is None else tuple(phones.split())
 

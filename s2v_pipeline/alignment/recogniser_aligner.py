@@ -10,6 +10,7 @@ viseme, against 79.1 % with a transcript (measured).
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,9 @@ import numpy as np
 from hama import ASRModel
 from pocketsphinx import get_model_path
 
-from s2v_pipeline.alignment.aligner import Alignment, PhoneRow, complete_table
+from s2v_pipeline.alignment.aligner import Alignment, PhoneRow, append_rows, complete_table
 from s2v_pipeline.alignment.phonemes import ARPABET, arpabet_from_ipa
-from s2v_pipeline.alignment.pieces import cut_at_pauses
+from s2v_pipeline.alignment.pieces import cut_at_pauses, part_of
 from s2v_pipeline.alignment.pocketsphinx_aligner import FRAME_S, align_words, new_decoder, pcm16, scaled_to_peak
 from s2v_pipeline.audio.voice_activity import Segments
 from s2v_pipeline.errors import AlignmentError
@@ -37,9 +38,11 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _RecognisedWord:
+class HeardWord:
+    """A word that the recogniser hears: its IPA, and (ARPABET phone, start_s, end_s) by the recogniser's own clock."""
+
     ipa: str
-    phones: tuple[tuple[str, float, float], ...]  # ARPABET, start_s, end_s by the recogniser's own clock
+    phones: tuple[tuple[str, float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -61,44 +64,23 @@ class RecogniserAligner:
         fallbacks: list[str] = []
         model = ASRModel()
         for start_s, end_s in cut_at_pauses(waveform, self.segments):
-            first, stop = (round(time_s * waveform.rate_hz) for time_s in (start_s, end_s))
-            piece = Waveform(waveform.samples[first:stop].copy(), waveform.rate_hz)
-            piece_rows, fallback = _align_piece(model, piece)
+            piece = part_of(waveform, start_s, end_s)
+            piece_rows, fallback = place_heard(piece, *recognise(model, piece))
             if fallback:
                 fallbacks.append(f"{start_s:.2f}-{end_s:.2f} s: {fallback}")
                 _logger.warning("alignment without transcript, %s", fallbacks[-1])
-            words_before = 1 + max((row.word_index for row in rows), default=-1)
-            offset_s = first / waveform.rate_hz
-            rows.extend(
-                row._replace(
-                    start_s=row.start_s + offset_s,
-                    end_s=row.end_s + offset_s,
-                    word_index=row.word_index + words_before if row.word else row.word_index,
-                )
-                for row in piece_rows
-            )
+            append_rows(rows, piece_rows, offset_s=round(start_s * waveform.rate_hz) / waveform.rate_hz)
         return Alignment(complete_table(rows, waveform.duration_s), METHOD, tuple(fallbacks))
 
 
-def _align_piece(model: ASRModel, piece: Waveform) -> tuple[list[PhoneRow], str | None]:
-    """Rows of one piece, and what was given up for them."""
+def recognise(model: ASRModel, piece: Waveform) -> tuple[list[HeardWord], str | None]:
+    """The words heard in a piece of about 20 s at most, with times from its start; and why there are none."""
     try:
-        recognised = _recognise(model, piece)
+        heard = model.transcribe_waveform(scaled_to_peak(piece.samples), piece.rate_hz)
     except RuntimeError as error:
-        return _phone_loop(piece), f"the recogniser failed ({error}); pocketsphinx's phone loop instead"
-    if not recognised:
-        return _phone_loop(piece), "the recogniser heard no phones; pocketsphinx's phone loop instead"
-    words = [(word.ipa, tuple(phone for phone, _, _ in word.phones)) for word in recognised]
-    try:
-        return align_words(new_decoder(), piece, words), None
-    except AlignmentError as error:
-        return _own_times(recognised), f"pocketsphinx could not place the phones ({error.got}); the recogniser's times"
-
-
-def _recognise(model: ASRModel, piece: Waveform) -> list[_RecognisedWord]:
-    heard = model.transcribe_waveform(scaled_to_peak(piece.samples), piece.rate_hz)
+        return [], f"the recogniser failed ({error})"
     spans = iter(model.phoneme_spans(heard))
-    words: list[_RecognisedWord] = []
+    words: list[HeardWord] = []
     for symbols in (word.split() for word in heard.word_phoneme_text.split("|")):
         phones: list[tuple[str, float, float]] = []
         for symbol in symbols:
@@ -107,11 +89,22 @@ def _recognise(model: ASRModel, piece: Waveform) -> list[_RecognisedWord]:
             edges_s = np.linspace(span.start_ms / 1000, span.end_ms / 1000, len(arpabet) + 1).tolist()
             phones.extend(zip(arpabet, edges_s[:-1], edges_s[1:], strict=True))
         if phones:
-            words.append(_RecognisedWord("".join(symbols), tuple(phones)))
-    return words
+            words.append(HeardWord("".join(symbols), tuple(phones)))
+    return words, None if words else "the recogniser heard no phones"
 
 
-def _own_times(words: list[_RecognisedWord]) -> list[PhoneRow]:
+def place_heard(piece: Waveform, heard: Sequence[HeardWord], why_none: str | None) -> tuple[list[PhoneRow], str | None]:
+    """Rows of one piece from the words heard in it, and what was given up for them; `why_none` as `recognise` says."""
+    if not heard:
+        return _phone_loop(piece), f"{why_none}; pocketsphinx's phone loop instead"
+    words = [(word.ipa, tuple(phone for phone, _, _ in word.phones)) for word in heard]
+    try:
+        return align_words(new_decoder(), piece, words), None
+    except AlignmentError as error:
+        return _own_times(heard), f"pocketsphinx could not place the phones ({error.got}); the recogniser's times"
+
+
+def _own_times(words: Sequence[HeardWord]) -> list[PhoneRow]:
     return [
         PhoneRow(phone, start_s - RECOGNISER_LATE_S, end_s - RECOGNISER_LATE_S, word.ipa, index)
         for index, word in enumerate(words)

@@ -37,6 +37,20 @@ def joined(*parts: Waveform) -> Waveform:
     return Waveform(np.concatenate([part.samples for part in parts]), 16_000)
 
 
+def tiled(n_sentences: int, *, pause_s: float) -> tuple[KnownSpeech, list[str]]:
+    """The sentences in turn, with digital silence behind each, as one speech; and each one's transcript."""
+    parts = [load(NAMES[index % len(NAMES)]) for index in range(n_sentences)]
+    pause = np.zeros(round(pause_s * 16_000), np.float32)
+    sounds = [np.concatenate([part.waveform.samples, pause]) for part in parts]
+    starts_s = np.cumsum([0, *map(len, sounds)])[:-1] / 16_000
+    truths = [
+        part.truth.assign(start_s=part.truth["start_s"] + at_s, end_s=part.truth["end_s"] + at_s)
+        for part, at_s in zip(parts, starts_s, strict=True)
+    ]
+    said = [part.transcript for part in parts]
+    return KnownSpeech(Waveform(np.concatenate(sounds), 16_000), " ".join(said), pd.concat(truths)), said
+
+
 def boundary_errors_s(truth: pd.DataFrame, found: pd.DataFrame) -> np.ndarray:
     """|start found - true start| of phones matched in order (longest common subsequence), and of the last end."""
     true_rows = [row for row in truth.itertuples() if row.phone != SILENCE]

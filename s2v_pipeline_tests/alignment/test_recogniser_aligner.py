@@ -53,7 +53,7 @@ def test_own_times_where_placing_fails(monkeypatch: pytest.MonkeyPatch, caplog: 
 
 
 def test_phone_loop_where_nothing_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recogniser_aligner, "_recognise", lambda *_: [])
+    monkeypatch.setattr(recogniser_aligner, "recognise", lambda *_: ([], "the recogniser heard no phones"))
     known = load(NAMES[0])
     alignment = RecogniserAligner(speech_segments(known.waveform)).align(known.waveform)
     assert "phone loop" in alignment.fallbacks[0]
