@@ -1,7 +1,7 @@
 """Where every stage's files lie, how they get there whole, and what made them.
 
-Belongs here: path per (asset, input, part), atomic writes, a provenance record beside every file, refusal of what does
-not fit.
+Belongs here: path per (asset, input, part), atomic writes, what a full or locked disk says, a provenance record beside
+every file, refusal of what does not fit.
 Does not belong here: what the files mean (each stage reads and writes its own formats), caching policy, Dagster.
 
 On disk: `<root>/<asset>/<input>/<part>` with `<part>.provenance.json` beside it. A file without its record, or one
@@ -10,6 +10,7 @@ whose bytes are not those that the record names, does not exist as far as reader
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -26,6 +27,9 @@ from s2v_pipeline.errors import ArtifactError
 
 PROVENANCE_SUFFIX = ".provenance.json"
 _READ_BLOCK_BYTES = 1 << 20  # large enough that hashing is bound by the disk, small beside a frame buffer
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_FOLDER = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ESTALE, errno.ENAMETOOLONG)
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 
 
@@ -71,21 +75,65 @@ def content_key(content: Mapping[str, Any]) -> str:
 
 
 @contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Say what is wrong with the disk of a folder that the pipeline reads and writes, and the cure.
+
+    Files of the user are read elsewhere, with errors of their own; an OSError that is not about a disk passes as it is.
+
+    Raises:
+        ArtifactError: the disk is full, may not be written, or is not what it should be.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            rule, cure = "must have room", "Delete what is not needed, or choose a folder on another disk"
+        elif error.errno in _NO_RIGHT:
+            rule, cure = "must be writable and readable", "Change its permissions, or choose a folder of yours"
+        elif error.errno in _NO_FOLDER or not folder.is_dir():
+            rule, cure = "must take and give files", "Check the disk, or choose another folder"
+        else:
+            raise
+        raise ArtifactError(
+            f"the folder {_existing(folder)} {rule}",
+            got=str(error),
+            cure=f"{cure}: paths.artifacts and paths.dagster_home say where the pipeline writes.",
+        ) from error
+
+
+def _existing(folder: Path) -> Path:
+    """The folder itself, or the nearest above it that is there: the one that a reader can look at."""
+    folder = folder.absolute()
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
+@contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that becomes `path` when the block ends well, and vanishes when it does not.
 
     The temporary name keeps the suffix (encoders choose the container by it) and starts with a dot (readers and the
     file server skip such files).
+
+    Raises:
+        ArtifactError: the folder is full, may not be written, or cannot be made; or what is in the file's place is a
+            folder or a device.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{uuid.uuid4().hex}{path.suffix}"
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():  # replacing a device such as /dev/null would break the machine
+            raise ArtifactError(
+                f"{path} must be the name of a file", got="a folder or a device", cure="Give another name."
+            )
+        temporary = path.parent / f".{uuid.uuid4().hex}{path.suffix}"
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -124,6 +172,9 @@ class ArtifactStore:
         """Let `writer` make the file at a temporary path, then put it and its record in place.
 
         The file appears before its record; a crash between the two leaves a file that readers treat as absent.
+
+        Raises:
+            ArtifactError: a name that `path` refuses, or the disk is full or may not be written.
         """
         path = self.path(asset, input_id, part)
         record_path = path.with_name(path.name + PROVENANCE_SUFFIX)
@@ -154,28 +205,35 @@ class ArtifactStore:
         return record if isinstance(record.sha256, str) and isinstance(record.key, str) else None
 
     def holds(self, asset: str, input_id: str, part: str, *, key: str) -> bool:
-        """Whether a part exists, was made for `key`, and its bytes are those that were written."""
-        record = self.provenance(asset, input_id, part)
-        if record is None or record.key != key:
-            return False
+        """Whether a part exists, was made for `key`, and its bytes are those that were written.
+
+        Raises:
+            ArtifactError: the disk does not let it be read.
+        """
         path = self.path(asset, input_id, part)
-        return path.stat().st_size == record.size_bytes and file_sha256(path) == record.sha256
+        with disk_errors(path.parent):
+            record = self.provenance(asset, input_id, part)
+            if record is None or record.key != key:
+                return False
+            return path.stat().st_size == record.size_bytes and file_sha256(path) == record.sha256
 
     def read_path(self, asset: str, input_id: str, part: str) -> Path:
         """Path of a part whose bytes were checked against its record.
 
         Raises:
-            ArtifactError: the part is missing or its bytes changed after it was written.
+            ArtifactError: the part is missing, its bytes changed after it was written, or the disk does not let it be
+                read.
         """
         path = self.path(asset, input_id, part)
-        record = self.provenance(asset, input_id, part)
+        with disk_errors(path.parent):
+            record = self.provenance(asset, input_id, part)
+            found = file_sha256(path) if record is not None else ""
         if record is None:
             raise ArtifactError(
                 f"{asset}/{input_id}/{part} must exist with its provenance record",
                 got="no such file or no record",
                 cure=f"Materialise {asset} for partition {input_id!r} again.",
             )
-        found = file_sha256(path)
         if found != record.sha256:
             raise ArtifactError(
                 f"{asset}/{input_id}/{part} must have the bytes that were written",

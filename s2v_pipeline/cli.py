@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -68,9 +69,10 @@ def generate(
     from s2v_pipeline.api import command_source, flag_layer
     from s2v_pipeline.inputs.source import MAX_TRANSCRIPT_BYTES, read_text
 
-    for path in (image, audio):
-        if not path.is_file():
+    for path in (image, audio, transcript):
+        if path is not None and not path.is_file():
             raise typer.BadParameter(f"no file {path}")
+    _check_output(output)
     source = command_source(
         image,
         audio,
@@ -119,19 +121,20 @@ def inputs_list() -> None:
     for source in sources:
         done = store.path("final_videos", source.input_id, f"{source.input_id}.mp4")
         print(f"{source.input_id:40} {source.origin:9} {'video ' + str(done) if done.exists() else 'no video yet'}")
-    scan = scan_inputs(
-        project.pipeline.inputs_folder(), settle_s=project.settings().settings.inputs.settle_s, now_s=time.time()
-    )
+    folder = project.pipeline.inputs_folder()
+    if not folder.exists():
+        print(f"no watched folder {folder} yet: `s2v up` makes it")
+        return
+    scan = scan_inputs(folder, settle_s=project.settings().settings.inputs.settle_s, now_s=time.time())
     known = {source.input_id for source in sources}
     for source in scan.ready:
         if source.input_id not in known:
-            print(
-                f"{source.input_id:40} {source.origin:9} in the watched folder, not taken up yet (is `s2v up` running?)"
-            )
+            where = "in the watched folder, not taken up yet (is `s2v up` running?)"
+            print(f"{source.input_id:40} {source.origin:9} {where}")
     for waiting in scan.waiting:
-        print(f"{waiting.name}: waiting: {waiting.reason}")
+        print(_plain(f"{waiting.name}: waiting: {waiting.reason}"))
     for refused in scan.refused:
-        print(f"{refused.name}: refused: {refused.error}")
+        print(_plain(f"{refused.name}: refused: {refused.error}"))
 
 
 @inputs_app.command("register-dataset")
@@ -139,22 +142,23 @@ def inputs_register_dataset(
     manifest: Annotated[Path, typer.Argument(help="CSV or Parquet: id, image, audio, prompt, transcript, settings.")],
 ) -> None:
     """Register every row of a dataset manifest as a partition; a backfill in Dagster then makes the videos."""
-    from s2v_pipeline.defs.launch import register
+    from s2v_pipeline.defs.launch import register_each
     from s2v_pipeline.inputs.manifest import read_manifest
 
     rows = read_manifest(manifest)
     project = _project()
     with project.instance() as instance:
-        keys = register(project, instance, rows.sources)
-    print(f"registered {len(keys)} inputs, refused {len(rows.refused)} rows")
-    for refused in rows.refused:
-        print(f"row {refused.row} ({refused.id}): {refused.error}", file=sys.stderr)
+        keys, taken = register_each(project, instance, rows.sources)
+    refusals = [(f"row {each.row} ({each.id})", each.error) for each in rows.refused] + list(taken.items())
+    print(f"registered {len(keys)} inputs, refused {len(refusals)} rows")
+    for what, error in refusals:
+        print(_plain(f"{what}: {error}"), file=sys.stderr)
     if keys:
         print(
             "make their videos: in `s2v up` open Jobs > make_video > Materialize, or\n"
             f"  dagster job backfill -w workspace.yaml -j make_video --noprompt --partitions {','.join(keys[:3])}..."
         )
-    if rows.refused:
+    if refusals:
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -192,9 +196,12 @@ def config_show() -> None:
 @config_app.command("home")
 def config_home() -> None:
     """Print the folder of the Dagster instance, for DAGSTER_HOME; made and configured when it is not there."""
+    from s2v_pipeline.artifacts import disk_errors
     from s2v_pipeline.defs.instance import dagster_home
 
-    print(dagster_home(_settings().paths.dagster_home))
+    home = _settings().paths.dagster_home
+    with disk_errors(home):
+        print(dagster_home(home))
 
 
 def main() -> None:
@@ -203,11 +210,17 @@ def main() -> None:
     try:
         app()
     except S2VError as error:
-        print(f"s2v: {error}", file=sys.stderr)
+        print(f"s2v: {_plain(str(error))}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from error
-    except KeyboardInterrupt:
-        print("s2v: interrupted; finished chunks are kept, the same command goes on from there", file=sys.stderr)
-        raise SystemExit(EXIT_INTERRUPTED) from None
+    except SystemExit as end:  # as which typer passes an interrupt on
+        if end.code == EXIT_INTERRUPTED:
+            print("s2v: interrupted; finished chunks are kept, the same command goes on from there", file=sys.stderr)
+        raise
+
+
+def _plain(text: str) -> str:
+    """Text from users' files and names, without characters that would steer the terminal."""
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
 
 
 def _project() -> Project:
@@ -220,16 +233,30 @@ def _settings() -> Settings:
     return load_settings(project_dir=Path.cwd(), environment=os.environ).settings
 
 
+def _check_output(output: Path | None) -> None:
+    """See that the video's copy can be written, before time is spent on the video."""
+    if output is None:
+        return
+    if output.exists() and not output.is_file():
+        raise typer.BadParameter(f"--output must name a file; {output} is a folder or a device")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise typer.BadParameter(f"--output must lie in a folder that can be written: {error}") from error
+
+
 def _generate(source: InputSource, *, output: Path | None, way_in: str) -> None:
     from s2v_pipeline.api import copy_video
-    from s2v_pipeline.defs.launch import register, run_here
+    from s2v_pipeline.defs.launch import interrupts_for_this_process_alone, register, run_here
     from s2v_pipeline.progress_bars import progress_bars
 
     project = _project()
     started_at = time.perf_counter()
     with project.instance() as instance:
         (input_id,) = register(project, instance, [source])
-        with progress_bars():
+        with progress_bars(), interrupts_for_this_process_alone():
             outcome = run_here(project, instance, input_id, way_in=way_in)
     if outcome.error is not None or outcome.video is None:
         raise outcome.error or AssertionError("a run without an error has a video")
@@ -237,16 +264,14 @@ def _generate(source: InputSource, *, output: Path | None, way_in: str) -> None:
     video = store.path("final_videos", input_id, outcome.video.video_part)
     if output is not None:
         video = copy_video(video, output)
-    _print_outcome(outcome, video, time.perf_counter() - started_at, project.settings().settings.server.dagster_port)
+    took_s, port = time.perf_counter() - started_at, project.settings().settings.server.dagster_port
+    _print_outcome(outcome, video, length_s=float(outcome.video.video_s), took_s=took_s, port=port)
 
 
-def _print_outcome(outcome: RunOutcome, video: Path, took_s: float, port: int) -> None:
-    if outcome.video is None:
-        raise AssertionError("only a run that made a video is printed")
+def _print_outcome(outcome: RunOutcome, video: Path, *, length_s: float, took_s: float, port: int) -> None:
     print("\nseconds by step:")
     for step, seconds in outcome.step_s.items():
         print(f"  {step:44} {seconds:7.2f}")
-    length_s = float(outcome.video.video_s)
     print(f"  {'all, start-up included':44} {took_s:7.2f}  ({took_s / length_s:.2f} x the video's {length_s:.2f} s)")
     print(f"\nvideo: {video}")
     print(f"see it in the Dagster UI: s2v up, then http://127.0.0.1:{port}/runs/{outcome.run_id}")

@@ -11,7 +11,9 @@ S2V_VIDEO__WIDTH_PX=720. Nothing is read at import; `load_settings` reads files 
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import reprlib
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,12 +29,9 @@ from s2v_pipeline.errors import SettingsError
 ENVIRONMENT_PREFIX = "S2V_"
 ENVIRONMENT_NESTING = "__"
 PROJECT_FILE = "s2v.toml"
-MAX_SETTINGS_BYTES = 64 << 10
-"""All settings with comments are below 4 kB; more is a file given by mistake."""
-MAX_FPS_NUMERATOR = 10**6
-"""Clocks of MP4 tracks are 32 bits; 30000/1001 and 23976/1000 are far below."""
+MAX_SETTINGS_BYTES = 64 << 10  # all settings with comments are below 4 kB; more is a file given by mistake
+MAX_FPS_NUMERATOR = 10**6  # clocks of MP4 tracks are 32 bits; 30000/1001 and 23976/1000 are far below
 _ENVIRONMENT_LAYER = "environment"
-_LONGEST_VALUE_SAID = 200  # characters of a refused value in a message
 _SHOW_CURE = "`s2v config show` lists every setting with its present value and where it came from."
 
 Quality = Literal["low", "medium", "high", "ultra"]
@@ -99,9 +98,7 @@ class VideoSettings(_Group):
         if not 1 <= value <= 120:
             raise ValueError("must lie between 1 and 120")
         if value.numerator > MAX_FPS_NUMERATOR:
-            raise ValueError(
-                f"must be a fraction whose numerator is at most {MAX_FPS_NUMERATOR}, such as '30000/1001' for 29.97"
-            )
+            raise ValueError(f"must have a numerator of at most {MAX_FPS_NUMERATOR}, such as 30000/1001 for 29.97")
         return value
 
 
@@ -204,13 +201,10 @@ def resolve_settings(layers: Mapping[str, Layer]) -> ResolvedSettings:
     for layer_name, layer in {**preset, **layers}.items():
         for name, content in layer.items():
             if name not in Settings.model_fields:
-                raise _unknown(name, content, layer_name)
+                raise _unknown(name, layer_name)
             if not isinstance(content, Mapping):
-                raise SettingsError(
-                    f"setting {name} (from {layer_name}) must be a group of settings",
-                    got=_short(content),
-                    cure=_SHOW_CURE,
-                )
+                rule = f"setting {name} (from {layer_name}) must be a group of settings"
+                raise SettingsError(rule, got=reprlib.repr(content), cure=_SHOW_CURE)
         for dotted, value in flatten(layer):
             group, _, field = dotted.partition(".")
             values.setdefault(group, {})[field] = value
@@ -225,24 +219,19 @@ def _refusal(first: ErrorDetails, origins: Mapping[str, str]) -> SettingsError:
     dotted = ".".join(str(part) for part in first["loc"])
     origin = origins.get(dotted, "an unknown name")
     if first["type"] == "extra_forbidden":
-        return _unknown(dotted, first["input"], origin)
-    rule = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return SettingsError(f"setting {dotted} (from {origin}) {rule}", got=_short(first["input"]), cure=_SHOW_CURE)
+        return _unknown(dotted, origin)
+    plain = "must be a path" if first["type"] == "path_type" else first["msg"].removeprefix("Value error, ")
+    rule = f"setting {dotted} (from {origin}) {plain.replace('Input should be', 'must be')}"
+    return SettingsError(rule, got=reprlib.repr(first["input"]), cure=_SHOW_CURE)
 
 
-def _unknown(dotted: str, value: object, origin: str) -> SettingsError:
+def _unknown(dotted: str, origin: str) -> SettingsError:
     close = difflib.get_close_matches(dotted, [name for name, _ in flatten(Settings().model_dump())], n=1)
     hint = f"Did you mean {close[0]}? " if close else ""
     if origin == _ENVIRONMENT_LAYER:
         hint += f"Variables that start with {ENVIRONMENT_PREFIX} are settings, spelt as S2V_VIDEO__WIDTH_PX. "
-    return SettingsError(
-        f"setting {dotted} (from {origin}) must be one that there is", got=_short(value), cure=hint + _SHOW_CURE
-    )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_VALUE_SAID else f"{text[:_LONGEST_VALUE_SAID]}..."
+    rule, got = f"setting {dotted} (from {origin}) must be one that there is", f"the unknown name {dotted!r}"
+    return SettingsError(rule, got=got, cure=hint + _SHOW_CURE)
 
 
 def read_settings_file(path: Path, *, groups: tuple[str, ...] | None = None) -> Layer:
@@ -251,13 +240,13 @@ def read_settings_file(path: Path, *, groups: tuple[str, ...] | None = None) -> 
     Raises:
         SettingsError: not readable, too large, not TOML, or a group that this file may not set.
     """
+    if not path.is_file():  # a pipe would be waited for, a device read for ever
+        raise SettingsError(f"{path.name} must be a file", got="something else, or nothing", cure="Replace it.")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_SETTINGS_BYTES + 1)
     except OSError as error:
-        raise SettingsError(
-            f"{path.name} must be readable", got=str(error), cure="Check its name and permissions."
-        ) from error
+        raise SettingsError(f"{path.name} must be readable", got=str(error), cure="Check its permissions.") from error
     if len(content) > MAX_SETTINGS_BYTES:
         raise SettingsError(
             f"{path.name} must be at most {MAX_SETTINGS_BYTES >> 10} KiB",
@@ -301,7 +290,7 @@ def load_settings(
     """Settings from all layers that exist: s2v.toml in `project_dir`, `environment`, an input's own, flags."""
     layers: dict[str, Layer] = {}
     project_file = project_dir / PROJECT_FILE
-    if project_file.is_file():
+    if os.path.lexists(project_file):
         layers[PROJECT_FILE] = read_settings_file(project_file)
     layers[_ENVIRONMENT_LAYER] = environment_layer(environment)
     layers["settings.toml"] = input_layer or {}

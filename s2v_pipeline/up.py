@@ -5,6 +5,7 @@ Belongs here: starting and ending processes. Does not belong here: what they do.
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import signal
@@ -16,79 +17,138 @@ from types import FrameType
 
 import psutil
 
+from s2v_pipeline.defs.instance import close_dead_runs
 from s2v_pipeline.defs.launch import Project
-from s2v_pipeline.fileserver import FileServer
+from s2v_pipeline.errors import SettingsError
+from s2v_pipeline.fileserver import HOST, FileServer
+from s2v_pipeline.machine import port_error
 from s2v_pipeline.packaged import packaged_path
 
 _POLL_S = 0.2
-_GRACE_S = 15.0  # `dagster dev` stops in about 5 s; twice that and some for a loaded machine
-_HOST = "127.0.0.1"
+_ASK_TIMEOUT_S = 1.0  # for one question to the UI whether it is there
+_GRACE_S = 12.0  # `dagster dev` stops in about 5 s; twice that and some for a loaded machine
+_KILL_WAIT_S = 3.0  # for the kernel to take a killed process away
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, `kill`, the terminal window is closed
+# `dagster dev` is what a workspace file and an installed package need; its advice to use `dg dev` needs a checkout.
+_QUIET = ("-W", "ignore:Function `dev_command`:FutureWarning")
 
 _log = logging.getLogger(__name__)
 
 
 def serve(project: Project, *, say: Callable[[str], None]) -> int:
-    """Serve until Ctrl-C or SIGTERM, or until Dagster ends by itself; the exit code.
+    """Serve until Ctrl-C, SIGTERM or SIGHUP, or until Dagster ends by itself; the exit code.
 
-    Everything that was started is ended: first asked, then, after a grace period, killed with its descendants.
+    Everything that was started is ended: first asked, then, after a grace period, killed. Runs that were in progress
+    are marked as failed; Dagster's daemon starts them again at the next `s2v up`, and they go on from their finished
+    chunks.
+
+    Raises:
+        SettingsError: a port cannot be had.
     """
     settings = project.settings().settings
-    project.instance().dispose()  # closes runs of dead processes and sets DAGSTER_HOME for the children
+    _check_port(settings.server.dagster_port)
     project.pipeline.inputs_folder().mkdir(parents=True, exist_ok=True)
-    store = project.pipeline.store()
-    store.root.mkdir(parents=True, exist_ok=True)
-    stopping = _stop_on_signals()
-    command = [
-        *(sys.executable, "-m", "dagster", "dev"),
-        *("--workspace", str(packaged_path("workspace.yaml"))),
-        *("--host", _HOST, "--port", str(settings.server.dagster_port)),
-    ]
-    with FileServer(store.root, settings.server.file_port):
+    root = project.pipeline.store().root
+    # Opened before Dagster starts: sets DAGSTER_HOME for it and closes what an earlier crash left unfinished.
+    with project.instance() as instance, FileServer(root, settings.server.file_port):
+        stopping = _stop_on_signals()
         # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
-        dagster = subprocess.Popen(command, cwd=project.folder, env=os.environ.copy(), start_new_session=True)
+        dagster = subprocess.Popen(
+            _dagster_command(settings.server.dagster_port),
+            cwd=project.folder,
+            env=os.environ.copy(),
+            start_new_session=True,
+        )
         try:
-            say(f"Dagster UI     http://{_HOST}:{settings.server.dagster_port}")
-            say(f"files          http://{_HOST}:{settings.server.file_port}/files/")
-            say(f"watched folder {project.pipeline.inputs_folder()}")
-            say("Ctrl-C ends everything")
-            while dagster.poll() is None and not stopping:
+            say("Dagster is starting (about ten seconds) ...")
+            while not stopping and dagster.poll() is None and not _answers(settings.server.dagster_port):
                 time.sleep(_POLL_S)
+            if not stopping and dagster.poll() is None:
+                say(f"Dagster UI     http://{HOST}:{settings.server.dagster_port}")
+                say(f"files          http://{HOST}:{settings.server.file_port}/files/")
+                say(f"watched folder {project.pipeline.inputs_folder()}")
+                say("Ctrl-C ends everything")
+            while not stopping and dagster.poll() is None:
+                time.sleep(_POLL_S)
+            say("ending ..." if stopping else f"Dagster ended by itself with exit code {dagster.returncode}, see above")
         finally:
-            end_process_tree(dagster)
+            end_session(dagster)
+        n_interrupted = len(close_dead_runs(instance))
+    if n_interrupted:
+        say(f"{n_interrupted} runs were interrupted; the next `s2v up` starts them again, finished chunks are kept")
     return 0 if stopping else dagster.returncode
 
 
-def end_process_tree(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end, wait, then kill it and every descendant that is left."""
-    try:
-        family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+def end_session(leader: subprocess.Popen[bytes]) -> None:
+    """Ask the leader of a session to end, wait, then kill every process of the session that is left.
+
+    By session rather than by parents: a process whose parent is gone belongs to nobody, but stays in its session.
+    """
+    if leader.poll() is None:
+        leader.send_signal(signal.SIGINT)
         try:
-            process.wait(_GRACE_S)
+            leader.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
             _log.warning("Dagster did not end within %.0f s and is killed", _GRACE_S)
+    deadline = time.monotonic() + _KILL_WAIT_S
+    # Again and again: one that is being killed may just have started another.
+    while (left := _session(leader.pid)) and time.monotonic() < deadline:
+        for process in left:
             process.kill()
-            process.wait()
-    _, alive = psutil.wait_procs(family, timeout=1)
-    for descendant in alive:
+        psutil.wait_procs(left, timeout=_POLL_S)
+    leader.wait()
+
+
+def _session(session_id: int) -> list[psutil.Process]:
+    """Living processes of a session."""
+    members = []
+    for process in psutil.process_iter():
         try:
-            descendant.kill()
-        except psutil.NoSuchProcess:
+            if os.getsid(process.pid) == session_id and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
             continue
-    psutil.wait_procs(alive, timeout=_GRACE_S)
+    return members
+
+
+def _dagster_command(port: int) -> list[str]:
+    return [
+        *(sys.executable, *_QUIET, "-m", "dagster", "dev"),
+        *("--workspace", str(packaged_path("workspace.yaml"))),
+        *("--host", HOST, "--port", str(port), "--log-level", "warning"),
+    ]
+
+
+def _check_port(port: int) -> None:
+    error = port_error(HOST, port)
+    if error is not None:
+        raise SettingsError(
+            "setting server.dagster_port must name a port on which this user may listen",
+            got=f"{port} ({error})",
+            cure="End what uses it (another `s2v up`?), or set S2V_SERVER__DAGSTER_PORT to a free port.",
+        )
+
+
+def _answers(port: int) -> bool:
+    """Whether the Dagster UI is there; asked without a proxy, whatever the environment says."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=_ASK_TIMEOUT_S)
+    try:
+        connection.request("GET", "/server_info")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _stop_on_signals() -> list[int]:
-    """A list that becomes non-empty when SIGINT or SIGTERM arrives."""
+    """A list that becomes non-empty when one of the signals arrives."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
         received.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOP_SIGNALS:
         signal.signal(number, note)
     return received

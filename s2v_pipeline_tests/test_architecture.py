@@ -60,7 +60,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     ),
     "definitions": ("defs",),
     "api": (*BASE, "inputs", "defs"),
-    "up": (*BASE, "packaged", "fileserver", "defs"),
+    "up": (*BASE, "machine", "packaged", "fileserver", "defs"),
     "cli": (*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor"),
     "": ("api", "errors"),  # the package's own __init__: its lazy public names
 }
@@ -86,7 +86,7 @@ FORBIDDEN_NAMES = ("utils", "util", "helpers", "helper", "common", "core", "misc
 LINES, MOST_LINES = 300, 500
 # Files over 300 lines: why they are one file. None may have more than 500.
 LONG_FILES: dict[str, str] = {
-    "s2v_pipeline/inputs/speech.py": "one state follows one decode; apart, the reasons to refuse would lose sight of it",
+    "s2v_pipeline/inputs/speech.py": "one state follows one decode; apart, its refusals would lose sight of it",
     "s2v_pipeline/inputs/scan.py": "one pass over the watched folder, with every reason to wait or to refuse",
 }
 

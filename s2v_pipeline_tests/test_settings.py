@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from s2v_pipeline.settings import (
     MAX_SETTINGS_BYTES,
     PER_INPUT_GROUPS,
     PRESETS,
+    PROJECT_FILE,
     Quality,
     Settings,
     environment_layer,
@@ -163,6 +165,7 @@ def test_unknown_names_are_refused_with_their_layer(layer: Mapping[str, Any], na
         ({"generation": {"chunk_s": 0}}, "greater than 0"),
         ({"generation": {"chunk_s": float("nan")}}, "must be"),
         ({"cluster": {"executor": "dask"}}, "'ray' or 'in_process'"),
+        ({"paths": {"inputs": 3}}, "must be a path"),
         ({"server": {"file_port": 65536}}, "less than or equal to 65535"),
         ({"video": {"fps": "10000001/400000"}}, "numerator of at most 1000000"),
         ({"inputs": {"max_image_mb": float("inf")}}, "finite number"),
@@ -276,9 +279,15 @@ def test_a_file_too_large_for_settings_is_not_parsed(tmp_path: Path) -> None:
         read_settings_file(toml(tmp_path, "#" * (MAX_SETTINGS_BYTES + 1)))
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"settings\.toml must be readable"):
-        read_settings_file(tmp_path / "settings.toml")
+@pytest.mark.timeout(5)
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / PROJECT_FILE).symlink_to("/dev/zero")
+    for path in (tmp_path / "pipe.toml", tmp_path, tmp_path / "nothing"):
+        with pytest.raises(SettingsError, match="must be a file"):
+            read_settings_file(path)
+    with pytest.raises(SettingsError, match=r"s2v\.toml must be a file"):
+        load_settings(project_dir=tmp_path, environment={})
 
 
 # The environment

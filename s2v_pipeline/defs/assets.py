@@ -25,10 +25,13 @@ from s2v_pipeline.inputs.prepare import prepare_input
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.timebase import frames_for_samples
 from s2v_pipeline.video.deliver import deliver_video
+from s2v_pipeline.video.frames import write_contact_sheet
 from s2v_pipeline.video.manifest import FinalVideo
 
 GENERATOR_POOL = "generator"
 ANALYSIS_RATE_HZ = 16_000  # what the voice-activity, phoneme and (later) wav2vec2 models take
+# One group: the UI draws the graph at once. With a group a stage it would draw six closed boxes.
+GROUP = "speech_to_video"
 OWNERS = ["team:s2v"]
 # A step is tried again when a worker or a file system failed, not when the input is bad (see user_errors_are_final).
 RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
@@ -36,17 +39,19 @@ RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
 
 @dg.asset(
     partitions_def=INPUTS,
-    group_name="inputs",
+    group_name=GROUP,
     kinds={"python"},
     owners=OWNERS,
     code_version="1",
     retry_policy=RETRIES,
-    description="What the user gave, checked, normalised and hashed: the upright portrait, the framed one, the speech.",
 )
 def speech_inputs(
     context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[PipelineResource]
 ) -> dg.MaterializeResult[SpeechInput]:
-    """Portrait and speech of one input, from the files that the catalogue names."""
+    """What you gave, checked and normalised: upright portrait, framed portrait, speech as FLAC.
+
+    Everything after starts from these files and their hashes, on the clock of the FLAC's samples.
+    """
     with user_errors_are_final(context):
         source = pipeline.catalogue().get(context.partition_key)
         resolved = pipeline.settings_for(source)
@@ -60,19 +65,22 @@ def speech_inputs(
 
 @dg.asset(
     partitions_def=INPUTS,
-    group_name="audio",
+    group_name=GROUP,
     kinds={"pandas", "parquet"},
     owners=OWNERS,
     code_version="1",
     retry_policy=RETRIES,
-    description="One row a video frame, at the frame's exact middle: loudness, pitch, speech probability, onsets.",
 )
 def audio_features(
     context: dg.AssetExecutionContext,
     pipeline: dg.ResourceParam[PipelineResource],
     speech_inputs: SpeechInput,
 ) -> dg.MaterializeResult[pd.DataFrame]:
-    """Features of the speech; the whole recording's summary is in the table's `attrs`."""
+    """One row a video frame, at the middle of its time on screen: level, pitch, speech probability, onsets.
+
+    Moves the head and the brows, and says how wide the mouth opens. The summary of the whole speech is in the table's
+    `attrs`.
+    """
     with user_errors_are_final(context):
         # 1. the whole speech at the analysis rate, on the input's own clock
         speech = pipeline.store().read_path("speech_inputs", context.partition_key, speech_inputs.speech.name)
@@ -92,12 +100,11 @@ def audio_features(
 
 @dg.asset(
     partitions_def=INPUTS,
-    group_name="alignment",
+    group_name=GROUP,
     kinds={"pandas", "parquet"},
     owners=OWNERS,
     code_version="1",
     retry_policy=RETRIES,
-    description="One row a phoneme, start and end in seconds, silence included; from the transcript if there is one.",
 )
 def phoneme_alignments(
     context: dg.AssetExecutionContext,
@@ -105,7 +112,11 @@ def phoneme_alignments(
     speech_inputs: SpeechInput,
     audio_features: pd.DataFrame,
 ) -> dg.MaterializeResult[pd.DataFrame]:
-    """Phonemes of the speech; how they were found is in the table's `attrs`."""
+    """One row a phoneme with start and end in seconds, silence included.
+
+    From the transcript where there is one, else recognised from the sound; how is in the table's `attrs`. Moves the
+    lips.
+    """
     store = pipeline.store()
     with user_errors_are_final(context):
         # 1. align
@@ -134,13 +145,12 @@ def phoneme_alignments(
 
 @dg.asset(
     partitions_def=INPUTS,
-    group_name="chunks",
+    group_name=GROUP,
     kinds={"ray", "numpy"},
     owners=OWNERS,
     code_version="1",
     retry_policy=RETRIES,
     pool=GENERATOR_POOL,
-    description="One safetensors file a chunk, made on the cluster; a chunk that was made once is not made again.",
 )
 def chunk_latents(
     context: dg.AssetExecutionContext,
@@ -150,7 +160,10 @@ def chunk_latents(
     audio_features: pd.DataFrame,
     phoneme_alignments: pd.DataFrame,
 ) -> dg.MaterializeResult[ChunkManifest]:
-    """Latents of every chunk of the plan."""
+    """One safetensors file a chunk, made side by side on Ray; of the generator `portrait`, the motion of the face.
+
+    A chunk that was made once for the same request is found and not made again.
+    """
     with user_errors_are_final(context):
         settings = settings_of(context, pipeline)
         spec = generator_of(settings)
@@ -161,22 +174,18 @@ def chunk_latents(
     return dg.MaterializeResult(
         value=value,
         data_version=dg.DataVersion(value_version(value)),
-        metadata={
-            **show.chunks(value, executor.info()),
-            "prompt_words_understood": ", ".join(value.prompt_words) or "(none)",
-        },
+        metadata=show.chunks(value, executor.info(), pipeline.settings()),
     )
 
 
 @dg.asset(
     partitions_def=INPUTS,
-    group_name="clips",
+    group_name=GROUP,
     kinds={"ray", "ffmpeg", "mp4"},
     owners=OWNERS,
     code_version="1",
     retry_policy=RETRIES,
     pool=GENERATOR_POOL,
-    description="One H.264 clip a chunk: the only time that the picture is encoded with loss.",
 )
 def rendered_clips(
     context: dg.AssetExecutionContext,
@@ -187,7 +196,10 @@ def rendered_clips(
     phoneme_alignments: pd.DataFrame,
     chunk_latents: ChunkManifest,
 ) -> dg.MaterializeResult[ChunkManifest]:
-    """Clips of every chunk of the plan."""
+    """One H.264 clip a chunk, drawn and encoded side by side on Ray.
+
+    The only time that the picture is encoded with loss. A clip that was made once is found and not made again.
+    """
     with user_errors_are_final(context):
         settings = settings_of(context, pipeline)
         spec = generator_of(settings)
@@ -202,18 +214,17 @@ def rendered_clips(
     return dg.MaterializeResult(
         value=value,
         data_version=dg.DataVersion(value_version(value)),
-        metadata=show.chunks(value, executor.info()),
+        metadata=show.chunks(value, executor.info(), pipeline.settings()),
     )
 
 
 @dg.asset(
     partitions_def=INPUTS,
-    group_name="video",
+    group_name=GROUP,
     kinds={"ffmpeg", "mp4"},
     owners=OWNERS,
     code_version="1",
     retry_policy=RETRIES,
-    description="The delivered mp4 (clips joined without re-encoding, the original sound), poster, metadata.",
 )
 def final_videos(
     context: dg.AssetExecutionContext,
@@ -222,8 +233,12 @@ def final_videos(
     phoneme_alignments: pd.DataFrame,
     rendered_clips: ChunkManifest,
 ) -> dg.MaterializeResult[FinalVideo]:
-    """The video of one input and its sidecars."""
+    """The delivered mp4 with its poster, contact sheet and `generation_metadata.json`.
+
+    Clips are joined without encoding them again; the sound is the original.
+    """
     with user_errors_are_final(context):
+        # 1. the video and its sidecars
         settings = settings_of(context, pipeline)
         value = deliver_video(
             speech_inputs,
@@ -233,6 +248,17 @@ def final_videos(
             pipeline.store(),
             run_id=context.run.run_id,
             on_progress=report_progress(context),
+        )
+        # 2. some of its frames, as wide as the UI's column
+        store = pipeline.store()
+        video = store.read_path("final_videos", value.input_id, value.video_part)
+        store.write(
+            "final_videos",
+            value.input_id,
+            show.PREVIEW_PART,
+            lambda path: write_contact_sheet(video, path, n_frames=show.PREVIEW_FRAMES, columns=show.PREVIEW_COLUMNS),
+            key=value.sha256,
+            made_by="final_videos",
         )
     return dg.MaterializeResult(
         value=value,

@@ -20,7 +20,9 @@ from s2v_pipeline.packaged import packaged_path
 HOST_TAG = "s2v/host"
 PROCESS_TAG = "s2v/process"
 _HOME_VARIABLE = "DAGSTER_HOME"
-_UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+# Not STARTING: such a run has no process yet, and Dagster's own run monitoring gives up on it after a while.
+_UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_GONE = "The process that executed this run is gone. Finished chunks are kept: run it again and it goes on."
 
 _log = logging.getLogger(__name__)
 
@@ -43,32 +45,45 @@ def open_instance(configured: Path) -> dg.DagsterInstance:
     return instance
 
 
-def process_tags() -> dict[str, str]:
-    """Tags by which a run that this process executes can be told dead once the process is gone."""
+def mark_process(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Write into a run's tags that this process executes it, so that it can be told dead once the process is gone."""
+    instance.add_run_tags(run_id, process_tags(run_id))
+
+
+def process_tags(run_id: str) -> dict[str, str]:
+    """Tags that name this process as the one that executes a run.
+
+    They name the run, too: a re-execution takes over the tags of the run that it repeats.
+    """
     process = psutil.Process()
-    return {HOST_TAG: socket.gethostname(), PROCESS_TAG: f"{process.pid}:{process.create_time():.2f}"}
+    return {HOST_TAG: socket.gethostname(), PROCESS_TAG: f"{process.pid}:{process.create_time():.2f}:{run_id}"}
 
 
 def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs of this host whose process is gone as failed and free their pool slots; their run ids.
+    """End runs of this host whose process is gone and free their pool slots; their run ids.
 
-    A run that `s2v` or the Python API executes has no launcher that would watch it: killed with -9, it would stay
-    "started" and keep the generator's slot for ever.
+    Dagster does not notice by itself: a run of `s2v` or the Python API has no launcher that would watch it, and the
+    code server that watches the others ends with them at Ctrl-C, kill -9 or a power cut. The run would stay "started"
+    for ever and hold a place in the queue that later runs wait for.
     """
     closed = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={HOST_TAG: socket.gethostname()})):
-        if _is_alive(run.tags.get(PROCESS_TAG, "")):
+        pid, created_at, run_id = f"{run.tags.get(PROCESS_TAG, '')}::".split(":")[:3]
+        if run_id != run.run_id or _is_alive(pid, created_at):
             continue
-        _log.warning("run %s was left unfinished by a process that is gone; marked as failed", run.run_id)
-        instance.report_run_failed(run, "The process that executed this run is gone. Run it again: it goes on.")
+        _log.info("run %s was left unfinished by process %s, which is gone", run.run_id, pid)
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, _GONE)
+        else:
+            instance.report_run_failed(run, _GONE)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         closed.append(run.run_id)
     return closed
 
 
-def _is_alive(process_tag: str) -> bool:
-    pid, _, created_at = process_tag.partition(":")
+def _is_alive(pid: str, created_at: str) -> bool:
     try:
-        return f"{psutil.Process(int(pid)).create_time():.2f}" == created_at
+        process = psutil.Process(int(pid))
+        return f"{process.create_time():.2f}" == created_at and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, ValueError):
         return False

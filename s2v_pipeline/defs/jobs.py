@@ -14,6 +14,7 @@ JOB_NAME = "make_video"
 make_video = dg.define_asset_job(
     JOB_NAME,
     selection=dg.AssetSelection.assets(*ASSETS),
-    tags={"s2v/flow": "speech-to-video"},
+    # Other ways in put their own name over it.
+    tags={"s2v/way_in": "Dagster"},
     description="From speech_inputs to final_videos with all checks, for one input.",
 )

@@ -6,25 +6,38 @@ Does not belong here: flags and printing (cli), the public Python class (api), s
 
 from __future__ import annotations
 
+import _thread
 import os
-from collections.abc import Iterable, Mapping
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
+from sqlalchemy.exc import OperationalError
 
-from s2v_pipeline.artifacts import ArtifactStore
+from s2v_pipeline import errors
+from s2v_pipeline.artifacts import ArtifactStore, disk_errors
 from s2v_pipeline.defs.build import build_definitions
-from s2v_pipeline.defs.instance import open_instance, process_tags
+from s2v_pipeline.defs.instance import open_instance
 from s2v_pipeline.defs.io_manager import load_value
 from s2v_pipeline.defs.jobs import JOB_NAME
 from s2v_pipeline.defs.partitions import PARTITIONS_NAME
 from s2v_pipeline.defs.resources import PipelineResource
-from s2v_pipeline.errors import GenerationError, InputError, ManifestError, S2VError
+from s2v_pipeline.defs.running import INTERRUPTED
+from s2v_pipeline.errors import ArtifactError, GenerationError, InputError, ManifestError, S2VError
 from s2v_pipeline.inputs.source import InputSource
 from s2v_pipeline.settings import ResolvedSettings, load_settings
 from s2v_pipeline.video.manifest import FinalVideo
+
+_CHECK_FAILED = "DagsterAssetCheckFailedError"  # Dagster's class, which it does not export
+_INTERRUPT_POLL_S = 0.2  # how long the end of a run may wait for the thread that waits for Ctrl-C
+_OWN_ERRORS = {
+    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, S2VError)
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +56,14 @@ class Project:
         return load_settings(project_dir=self.folder, environment=os.environ)
 
     def instance(self) -> dg.DagsterInstance:
-        """The Dagster instance of this project."""
-        return open_instance(self.folder / self.settings().settings.paths.dagster_home)
+        """The Dagster instance of this project.
+
+        Raises:
+            ArtifactError: its folder is full, may not be written, or cannot be made.
+        """
+        home = self.folder / self.settings().settings.paths.dagster_home
+        with disk_errors(home), _storage_errors(home):
+            return open_instance(home)
 
 
 @dataclass(frozen=True)
@@ -68,37 +87,63 @@ def register(project: Project, instance: dg.DagsterInstance, sources: Iterable[I
     """Put inputs into the catalogue and add their partitions; the partition keys.
 
     Raises:
-        ManifestError: a key is taken by an input that came another way.
+        ManifestError: a key is taken by an input that came another way, or a file is gone; the others are registered.
+        ArtifactError: the catalogue's folder or Dagster's is full or may not be written.
+    """
+    keys, refused = register_each(project, instance, sources)
+    for error in refused.values():
+        raise error
+    return keys
+
+
+def register_each(
+    project: Project, instance: dg.DagsterInstance, sources: Iterable[InputSource]
+) -> tuple[tuple[str, ...], Mapping[str, ManifestError]]:
+    """As `register`, where one that cannot be registered harms no other: the partition keys, and name -> why not.
+
+    Raises:
+        ArtifactError: the catalogue's folder or Dagster's is full or may not be written.
     """
     catalogue = project.pipeline.catalogue()
-    known = catalogue.fingerprints()
     keys = []
+    refused = {}
     for source in sources:
-        if source.input_id in known:
-            present = catalogue.get(source.input_id)
-            if present.origin != source.origin:
-                raise ManifestError(
-                    f"an input's name must be its own; {source.input_id!r} is taken",
-                    got=f"{source.name!r} by {source.origin}, while {present.name!r} came by {present.origin}",
-                    cure="Give it another name (--name, the id column, or the file's name).",
-                )
-        catalogue.add(source)
-        keys.append(source.input_id)
-    instance.add_dynamic_partitions(PARTITIONS_NAME, keys)
-    return tuple(keys)
+        try:
+            catalogue.check_free(source)
+            catalogue.add(source)
+        except ManifestError as error:
+            refused[source.name] = error
+        else:
+            keys.append(source.input_id)
+    with _storage_errors(Path(instance.root_directory)):
+        instance.add_dynamic_partitions(PARTITIONS_NAME, keys)
+    return tuple(keys), refused
 
 
 def run_here(project: Project, instance: dg.DagsterInstance, input_id: str, *, way_in: str) -> RunOutcome:
-    """Run the job for one registered input in this process; the run is in the UI's history like any other."""
+    """Run the job for one registered input in this process; the run is in the UI's history like any other.
+
+    Raises:
+        ArtifactError: Dagster's folder is full or may not be written.
+        KeyboardInterrupt: the run was interrupted; it is in the history as failed.
+    """
+    with _storage_errors(Path(instance.root_directory)):
+        return _run(project, instance, input_id, way_in)
+
+
+def _run(project: Project, instance: dg.DagsterInstance, input_id: str, way_in: str) -> RunOutcome:
     job = build_definitions(pipeline=project.pipeline).resolve_job_def(JOB_NAME)
     result = job.execute_in_process(
         instance=instance,
         partition_key=input_id,
-        tags={**process_tags(), "s2v/way_in": way_in},
+        # Whoever started it here starts it again; the daemon of a `s2v up` must not do so behind their back.
+        tags={"s2v/way_in": way_in, "dagster/max_retries": "0"},
         # The event log has everything; the terminal belongs to the caller's progress bars.
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
+    if not result.success and _was_interrupted(instance, result.run_id):
+        raise KeyboardInterrupt
     store = project.pipeline.store()
     return RunOutcome(
         run_id=result.run_id,
@@ -106,6 +151,43 @@ def run_here(project: Project, instance: dg.DagsterInstance, input_id: str, *, w
         error=None if result.success else _error(instance, result.run_id, input_id),
         step_s=_step_seconds(instance, result.run_id),
     )
+
+
+@contextmanager
+def interrupts_for_this_process_alone() -> Iterator[None]:
+    """Ctrl-C reaches this process alone, which then ends in order what the block started.
+
+    Those processes inherit the signal mask, so that none dies with a traceback; a thread waits for what it holds back.
+    """
+    ended = threading.Event()
+
+    def wait_for_interrupt() -> None:
+        while not ended.is_set():
+            if signal.sigtimedwait({signal.SIGINT}, _INTERRUPT_POLL_S) is not None:
+                _thread.interrupt_main()
+
+    waiting = threading.Thread(target=wait_for_interrupt, name="interrupts", daemon=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    waiting.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        waiting.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _storage_errors(home: Path) -> Iterator[None]:
+    """Say which folder it is that Dagster's database cannot use."""
+    try:
+        yield
+    except OperationalError as error:
+        raise ArtifactError(
+            f"Dagster's instance in {home.absolute()} must be a database that can be read and written",
+            got=str(error.orig),
+            cure="Check the folder's free space and permissions, or choose another: DAGSTER_HOME, paths.dagster_home.",
+        ) from error
 
 
 def with_flags(source: InputSource, flags: Mapping[str, object]) -> InputSource:
@@ -133,27 +215,44 @@ def _step_seconds(instance: dg.DagsterInstance, run_id: str) -> dict[str, float]
     return {step_key: seconds for _, seconds, step_key in sorted(ended)}
 
 
+def _was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether Ctrl-C or SIGTERM ended a run, in a step or between two of them."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
+        return True
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+        failure = entry.get_dagster_event().step_failure_data
+        if failure.user_failure_data is not None:
+            kind = failure.user_failure_data.metadata.get("kind")
+            if kind is not None and kind.value == INTERRUPTED:
+                return True
+        elif failure.error is not None and failure.error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+            return True
+    return False
+
+
 def _error(instance: dg.DagsterInstance, run_id: str, input_id: str) -> S2VError:
     """The first failure of a run, as the pipeline's own error where it was one."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         failure = entry.get_dagster_event().step_failure_data
         if failure.user_failure_data is not None:
             values = {name: entry_.value for name, entry_ in failure.user_failure_data.metadata.items()}
-            if {"rule", "got", "cure"} <= set(values):
-                return InputError(str(values["rule"]), got=str(values["got"]), cure=str(values["cure"]))
+            if {"kind", "rule", "got", "cure"} <= set(values):
+                kind = _OWN_ERRORS.get(str(values["kind"]), InputError)
+                return kind(str(values["rule"]), got=str(values["got"]), cure=str(values["cure"]))
             return GenerationError(
                 f"the run for {input_id!r} must go through",
                 got=str(failure.user_failure_data.description),
                 cure=f"Run {run_id} in the Dagster UI (`s2v up`) has the whole log.",
             )
-        if failure.error is not None:
+        if failure.error is not None and failure.error.cls_name != _CHECK_FAILED:
             return GenerationError(
                 f"every step of the run for {input_id!r} must go through",
-                got=f"in {entry.step_key}: {_innermost_message(failure.error)}",
+                got=f"in {entry.step_key}: {_telling_message(failure.error)}",
                 cure=f"Run {run_id} in the Dagster UI (`s2v up`) has the whole log. Finished chunks are kept.",
             )
     failed = [
-        evaluation.check_name
+        f"{evaluation.check_name} ({_figures(evaluation.metadata)})"
         for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
         if not (evaluation := entry.get_dagster_event().asset_check_evaluation_data).passed
     ]
@@ -161,18 +260,25 @@ def _error(instance: dg.DagsterInstance, run_id: str, input_id: str) -> S2VError
         return GenerationError(
             f"every blocking check of the run for {input_id!r} must pass",
             got=", ".join(failed),
-            cure=f"Run {run_id} in the Dagster UI (`s2v up`) has the figures.",
+            cure=f"Run {run_id} in the Dagster UI (`s2v up`) has the whole log. Try other settings or another input.",
         )
     ends = [entry.get_dagster_event() for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)]
     causes = [end.job_failure_data.error for end in ends if end.job_failure_data.error is not None]
     return GenerationError(
         f"the run for {input_id!r} must start",
-        got="; ".join(map(_innermost_message, causes)) or "no reason in its log",
+        got="; ".join(map(_telling_message, causes)) or "no reason in its log",
         cure=f"Run {run_id} in the Dagster UI (`s2v up`) has the whole log.",
     )
 
 
-def _innermost_message(error: SerializableErrorInfo) -> str:
-    while error.cause is not None:
+def _figures(metadata: Mapping[str, dg.MetadataValue]) -> str:
+    return ", ".join(f"{name} {entry.value}" for name, entry in metadata.items())
+
+
+def _telling_message(error: SerializableErrorInfo) -> str:
+    """What the pipeline itself said, with its cure; where it said nothing, the first cause."""
+    while error.cause is not None and error.cls_name not in _OWN_ERRORS:
         error = error.cause
-    return error.message.strip()
+    message = error.message.strip()
+    # Dagster puts the class in front of the message, whose own last full stop would meet another.
+    return message.partition(": ")[2].removesuffix(".") if error.cls_name in _OWN_ERRORS else message

@@ -1,9 +1,11 @@
-"""What people see of an asset in the Dagster UI: pictures by URL, tables, durations, sizes.
+"""What people see of an asset in the Dagster UI: pictures by URL, links, tables, durations, sizes.
 
-Belongs here: turning values into Dagster metadata. Does not belong here: making the values or the pictures.
+Belongs here: turning values into Dagster metadata, in the order in which people look; what columns mean.
+Does not belong here: making the values or the pictures.
 
 Pictures are shown inline from the loopback file server of `s2v up` (base64 would bloat the event log; <video> tags are
-stripped by the UI), so that they appear while it runs; the path beside each one always works.
+stripped by the UI), so that they appear while it runs; the path beside each one always works. A click on a picture
+opens it, or the video that it stands for, in full.
 """
 
 from __future__ import annotations
@@ -24,11 +26,35 @@ from s2v_pipeline.settings import ResolvedSettings, Settings, flatten
 from s2v_pipeline.video.manifest import FinalVideo
 
 Metadata = Mapping[str, Any]
+
+PREVIEW_PART = "preview.jpg"
+PREVIEW_FRAMES, PREVIEW_COLUMNS = 9, 3
+"""The UI shows pictures unscaled: three tiles fill the column that a 1600 px wide window leaves for them."""
+
 _MOST_ROWS_SHOWN = 200  # the event log keeps every table; a longer one belongs into the Parquet file beside it
+_NONE = "(none)"
+
+# Said once a column, for the UI's list of columns.
+_COLUMNS: Mapping[str, str] = {
+    "frame": "number of the video frame, from 0",
+    "time_s": "middle of the frame's time on screen, in seconds on the input's own clock",
+    "rms_db": "level of the 40 ms around that time, in dBFS",
+    "speech_probability": "0 to 1: somebody speaks",
+    "f0_hz": "pitch of the voice in Hz, 0 where it is unvoiced",
+    "voiced": "whether there is a pitch",
+    "onset": "0 to 1: how suddenly the sound grows",
+    "spectral_centroid_hz": "centre of the spectrum in Hz: high for s, low for m",
+    "phone": "ARPABET phone without stress; SIL is silence",
+    "start_s": "in seconds on the input's own clock",
+    "end_s": "in seconds; the next phone starts here",
+    "word": "the word that the phone belongs to, as it was spoken",
+    "word_index": "number of the word, from 0; -1 in silence",
+    "confidence": "0 to 1: how well the sound fits the phone",
+}
 
 
 def speech_input(value: SpeechInput, resolved: ResolvedSettings, machine: Settings) -> Metadata:
-    """Of speech_inputs: the framed portrait, what came, what was done to it, and where settings came from."""
+    """Of speech_inputs: the framed portrait, the sound, what was done to them, and where settings came from."""
     chosen = [
         (name, setting)
         for name, setting in flatten(resolved.settings.model_dump(mode="json"))
@@ -36,13 +62,13 @@ def speech_input(value: SpeechInput, resolved: ResolvedSettings, machine: Settin
     ]
     return {
         "portrait": _picture(machine, "speech_inputs", value.input_id, value.framed.name),
+        "listen": _link(machine, "speech_inputs", value.input_id, value.speech.name),
+        "transcript": value.transcript or f"{_NONE}: phonemes are recognised from the sound",
+        "prompt": value.prompt or _NONE,
+        "notes": _lines(value.notes),
         "duration_s": float(value.duration_s),
-        "sample_rate_hz": value.rate_hz,
-        "channels": value.channels,
-        "size_px": f"{value.width_px} x {value.height_px} at {value.fps} frames/s",
-        "prompt": value.prompt or "(none)",
-        "transcript": value.transcript or "(none: phonemes are recognised from the sound)",
-        "notes": "; ".join(value.notes) or "(none)",
+        "sound": f"{value.rate_hz} Hz, {value.channels} channel{'s' if value.channels > 1 else ''}",
+        "picture": _picture_size(value.width_px, value.height_px, value.fps),
         "settings": dg.MetadataValue.table(
             [
                 dg.TableRecord({"setting": name, "value": str(setting), "from": resolved.origins[name]})
@@ -55,11 +81,18 @@ def speech_input(value: SpeechInput, resolved: ResolvedSettings, machine: Settin
 
 def features(table: pd.DataFrame) -> Metadata:
     """Of audio_features: the summary of the speech and the table's shape."""
-    summary = {str(name): value for name, value in table.attrs.items() if isinstance(value, (int, float, str))}
-    segments = table.attrs["segments"]
+    summary = {
+        str(name): round(value, 3) if isinstance(value, float) else value
+        for name, value in table.attrs.items()
+        if isinstance(value, (int, float, str))
+    }
+    segments = table.attrs["segments"][:_MOST_ROWS_SHOWN]
     return {
         **summary,
-        "speech_segments": dg.MetadataValue.json([[round(a, 3), round(b, 3)] for a, b in segments[:_MOST_ROWS_SHOWN]]),
+        "speech_segments": dg.MetadataValue.table(
+            [dg.TableRecord({"start_s": round(a, 3), "end_s": round(b, 3), "s": round(b - a, 3)}) for a, b in segments],
+            schema=dg.TableSchema([dg.TableColumn(name, "float") for name in ("start_s", "end_s", "s")]),
+        ),
         **_table_shape(table),
     }
 
@@ -82,8 +115,8 @@ def phonemes(table: pd.DataFrame, figure: Path, machine: Settings) -> Metadata:
     return {
         "alignment": _picture(machine, "phoneme_alignments", figure.parent.name, figure.name),
         "method": table.attrs["method"],
-        "fallbacks": "; ".join(table.attrs["fallbacks"]) or "(none)",
-        "notes": "; ".join(table.attrs["notes"]) or "(none)",
+        "fallbacks": _lines(table.attrs["fallbacks"]),
+        "notes": _lines(table.attrs["notes"]),
         "words": dg.MetadataValue.table(
             rows,
             schema=dg.TableSchema(
@@ -100,7 +133,7 @@ def phonemes(table: pd.DataFrame, figure: Path, machine: Settings) -> Metadata:
     }
 
 
-def chunks(value: ChunkManifest, executor: ExecutorInfo) -> Metadata:
+def chunks(value: ChunkManifest, executor: ExecutorInfo, machine: Settings) -> Metadata:
     """Of chunk_latents and rendered_clips: what was made, what was found, by whom and how fast."""
     rows = [
         dg.TableRecord(
@@ -108,7 +141,7 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo) -> Metadata:
                 "chunk": chunk.index,
                 "frames": f"{chunk.frames.start_frame}-{chunk.frames.stop_frame}",
                 "made": chunk.made,
-                "seconds": chunk.seconds_s,
+                "seconds": round(chunk.seconds_s, 3),
                 "worker": chunk.worker,
                 "file": chunk.part,
             }
@@ -124,44 +157,69 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo) -> Metadata:
         dg.TableColumn("file"),
     ]
     return {
-        "generator": value.generator,
-        "generator_fingerprint": value.fingerprint,
-        "frames": value.n_frames,
         "chunks": len(value.chunks),
         "chunks_made": value.n_made,
         "chunks_found": len(value.chunks) - value.n_made,
         "worker_seconds": round(sum(chunk.seconds_s for chunk in value.chunks), 3),
-        "executor": f"{executor.kind} at {executor.address}, {executor.n_cpus} CPU",
+        "frames": value.n_frames,
         "per_chunk": dg.MetadataValue.table(rows, schema=dg.TableSchema(schema)),
+        "browse": dg.MetadataValue.url(_folder_url(machine, value.asset, value.input_id)),
+        "generator": value.generator,
+        "generator_fingerprint": value.fingerprint,
+        "prompt_words_understood": ", ".join(value.prompt_words) or _NONE,
+        "executor": f"{executor.kind} at {executor.address}, {executor.n_cpus} CPU",
     }
 
 
 def final_video(value: FinalVideo, store: ArtifactStore, machine: Settings) -> Metadata:
-    """Of final_videos: poster, contact sheet, the file, its lengths."""
+    """Of final_videos: the way to the video, what it looks like, its lengths."""
     video = store.path("final_videos", value.input_id, value.video_part)
+    watch = artifact_url(machine.server.file_port, "final_videos", value.input_id, value.video_part)
+    sheet = artifact_url(machine.server.file_port, "final_videos", value.input_id, value.contact_sheet_part)
     return {
-        "poster": _picture(machine, "final_videos", value.input_id, value.poster_part),
-        "contact_sheet": _picture(machine, "final_videos", value.input_id, value.contact_sheet_part),
-        "watch": dg.MetadataValue.url(_url(machine, "final_videos", value.input_id, value.video_part)),
-        "file": dg.MetadataValue.path(str(video.resolve())),
-        "size_bytes": value.size_bytes,
-        "frames": value.n_frames,
-        "size_px": f"{value.width_px} x {value.height_px} at {value.fps} frames/s",
+        "watch": dg.MetadataValue.url(watch),
+        "poster": _picture(machine, "final_videos", value.input_id, value.poster_part, opens=watch),
+        "frames_across": _picture(machine, "final_videos", value.input_id, PREVIEW_PART, opens=sheet),
         "video_s": float(value.video_s),
         "audio_s": float(value.audio_s),
         "video_minus_audio_ms": round(1000 * float(value.video_s - value.audio_s), 3),
+        "frames": value.n_frames,
+        "picture": _picture_size(value.width_px, value.height_px, value.fps),
+        "size_bytes": value.size_bytes,
+        "file": dg.MetadataValue.path(str(video.resolve())),
+        "browse": dg.MetadataValue.url(_folder_url(machine, "final_videos", value.input_id)),
         "sha256": value.sha256,
     }
 
 
-def _picture(machine: Settings, asset: str, input_id: str, part: str) -> dg.MarkdownMetadataValue:
-    return dg.MetadataValue.md(f"![{part}]({_url(machine, asset, input_id, part)})")
+def _picture(
+    machine: Settings, asset: str, input_id: str, part: str, *, opens: str | None = None
+) -> dg.MarkdownMetadataValue:
+    """An inline picture; a click opens the picture itself or what `opens` names."""
+    url = artifact_url(machine.server.file_port, asset, input_id, part)
+    return dg.MetadataValue.md(f"[![{part}]({url})]({opens or url})")
 
 
-def _url(machine: Settings, asset: str, input_id: str, part: str) -> str:
-    return artifact_url(machine.server.file_port, asset, input_id, part)
+def _link(machine: Settings, asset: str, input_id: str, part: str) -> dg.UrlMetadataValue:
+    return dg.MetadataValue.url(artifact_url(machine.server.file_port, asset, input_id, part))
+
+
+def _folder_url(machine: Settings, asset: str, input_id: str) -> str:
+    """The file server's listing of everything that an asset keeps for an input."""
+    return artifact_url(machine.server.file_port, asset, input_id, "x").removesuffix("x")
+
+
+def _picture_size(width_px: int, height_px: int, fps: Any) -> str:
+    return f"{width_px} x {height_px} at {fps} frames/s"
+
+
+def _lines(texts: Any) -> str:
+    return "; ".join(texts) or _NONE
 
 
 def _table_shape(table: pd.DataFrame) -> Metadata:
-    columns = [dg.TableColumn(str(name), str(dtype)) for name, dtype in table.dtypes.items()]
+    columns = [
+        dg.TableColumn(str(name), str(dtype), description=_COLUMNS.get(str(name)))
+        for name, dtype in table.dtypes.items()
+    ]
     return {"dagster/row_count": len(table), "dagster/column_schema": dg.TableSchema(columns)}

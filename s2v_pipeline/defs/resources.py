@@ -14,6 +14,7 @@ import dagster as dg
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.cluster.executor import ChunkExecutor, make_executor
 from s2v_pipeline.cluster.tasks import WarmUp
+from s2v_pipeline.defs.instance import mark_process
 from s2v_pipeline.inputs.catalogue import InputCatalogue
 from s2v_pipeline.inputs.source import InputSource
 from s2v_pipeline.settings import ResolvedSettings, Settings, load_settings
@@ -29,6 +30,11 @@ class PipelineResource(dg.ConfigurableResource["PipelineResource"]):
     """
 
     project_dir: str = ""
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """A run says which process executes it, whoever started it; sensors, which have no run, say nothing."""
+        if context.run_id is not None and context.instance is not None:
+            mark_process(context.instance, context.run_id)
 
     def folder(self) -> Path:
         """The project folder."""

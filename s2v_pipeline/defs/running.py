@@ -19,6 +19,8 @@ from s2v_pipeline.progress_bars import PROGRESS_LOGGER
 _progress = logging.getLogger(PROGRESS_LOGGER)
 
 ProgressCallback = Callable[[int, int], None]
+INTERRUPTED = "Interrupted"
+"""The `kind` in the metadata of a step's failure that an interrupt caused."""
 
 
 def report_progress(context: dg.AssetExecutionContext) -> ProgressCallback:
@@ -46,7 +48,13 @@ def user_errors_are_final(context: dg.AssetExecutionContext) -> Generator[None, 
     except (InputError, SettingsError) as error:
         raise dg.Failure(
             description=str(error),
-            metadata={"rule": error.rule, "got": error.got, "cure": error.cure, "input": context.partition_key},
+            metadata={
+                "kind": type(error).__name__,
+                "rule": error.rule,
+                "got": error.got,
+                "cure": error.cure,
+                "input": context.partition_key,
+            },
             allow_retries=False,
         ) from error
     except S2VError as error:
@@ -57,6 +65,7 @@ def user_errors_are_final(context: dg.AssetExecutionContext) -> Generator[None, 
     except BaseException as interrupt:
         raise dg.Failure(
             description=f"Interrupted ({type(interrupt).__name__}). Finished chunks are kept; run it again to go on.",
+            metadata={"kind": INTERRUPTED},
             allow_retries=False,
         ) from interrupt
 

@@ -6,15 +6,16 @@ Does not belong here: reading the folder (inputs.scan), registering inputs by ha
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
 from s2v_pipeline.defs.jobs import make_video
 from s2v_pipeline.defs.partitions import INPUTS
 from s2v_pipeline.defs.resources import PipelineResource
-from s2v_pipeline.inputs.scan import Scan, scan_inputs
-from s2v_pipeline.inputs.source import InputSource
+from s2v_pipeline.errors import ManifestError
+from s2v_pipeline.inputs.scan import Refused, Scan, scan_inputs
+from s2v_pipeline.inputs.slug import input_slug
 
 INTERVAL_S = 10
 _FINGERPRINT_LETTERS = 16  # 64 bits tell one state of an input from the next
@@ -36,49 +37,48 @@ def watch_inputs(context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam
     """
     limits = pipeline.settings().inputs
     scan = scan_inputs(pipeline.inputs_folder(), settle_s=limits.settle_s, now_s=time.time())
-    for refused in scan.refused:
-        context.log.warning("%s was refused: %s", refused.name, refused.error)
-
     asked: Mapping[str, str] = json.loads(context.cursor) if context.cursor else {}
-    present = {source.input_id: source for source in scan.ready}
-    news = [source for source in scan.ready if asked.get(source.input_id) != _state(source)][: limits.runs_per_tick]
-    requests = []
     catalogue = pipeline.catalogue()
-    for source in news:
-        catalogue.add(source)
+    taken_up: dict[str, str] = {}
+    requests: list[dg.RunRequest] = []
+    refused = list(scan.refused)
+    for source in scan.ready:
+        if len(requests) == limits.runs_per_tick:
+            break
+        try:
+            state = source.fingerprint()[:_FINGERPRINT_LETTERS]
+            if asked.get(source.input_id) == state:
+                continue
+            catalogue.check_free(source)
+            catalogue.add(source)
+        except ManifestError as error:  # its name is taken, or its files went away since the scan
+            refused.append(Refused(source.name, error))
+            continue
+        taken_up[source.input_id] = state
         requests.append(
             dg.RunRequest(
-                run_key=f"{source.input_id}:{_state(source)}",
+                run_key=f"{source.input_id}:{state}",
                 partition_key=source.input_id,
                 tags={"s2v/way_in": "watched folder", "s2v/input_name": source.name},
             )
         )
-    # Inputs that vanished are forgotten, which bounds the cursor; coming back, they are made again.
-    still_asked = {
-        input_id: state for input_id, state in asked.items() if input_id in present or _hidden(scan, input_id)
-    }
-    cursor = json.dumps({**still_asked, **{source.input_id: _state(source) for source in news}})
+    for each in refused:
+        context.log.warning("%s was refused: %s", each.name, each.error)
+    # Inputs that vanished are forgotten, which bounds the cursor.
+    there = {source.input_id for source in scan.ready} | {input_slug(waiting.name) for waiting in scan.waiting}
+    still_asked = {input_id: state for input_id, state in asked.items() if input_id in there}
     return dg.SensorResult(
         run_requests=requests,
-        dynamic_partitions_requests=[INPUTS.build_add_request([source.input_id for source in news])] if news else [],
-        cursor=cursor,
-        skip_reason=None if requests else dg.SkipReason(_say(scan)),
+        dynamic_partitions_requests=[INPUTS.build_add_request(list(taken_up))] if taken_up else [],
+        cursor=json.dumps({**still_asked, **taken_up}),
+        skip_reason=None if requests else dg.SkipReason(_say(scan, refused)),
     )
 
 
-def _state(source: InputSource) -> str:
-    return source.fingerprint()[:_FINGERPRINT_LETTERS]
-
-
-def _hidden(scan: Scan, input_id: str) -> bool:
-    """Whether an input is there but not ready, such as while it is being replaced."""
-    return any(waiting.name == input_id for waiting in scan.waiting)
-
-
-def _say(scan: Scan) -> str:
+def _say(scan: Scan, refused: Sequence[Refused]) -> str:
     """One line on what the folder holds, for the tick."""
     lines = [f"{len(scan.ready)} inputs known, nothing new"]
     lines += [f"{waiting.name}: {waiting.reason}" for waiting in scan.waiting[:_MOST_NAMES_SAID]]
-    lines += [f"{refused.name} refused: {refused.error}" for refused in scan.refused[:_MOST_NAMES_SAID]]
-    left_out = len(scan.waiting) + len(scan.refused) - (len(lines) - 1)
+    lines += [f"{each.name} refused: {each.error}" for each in refused[:_MOST_NAMES_SAID]]
+    left_out = len(scan.waiting) + len(refused) - (len(lines) - 1)
     return "; ".join(lines) + (f"; and {left_out} more" if left_out else "")

@@ -1,6 +1,6 @@
 """The record of which partition key means which files: one JSON file an input.
 
-Belongs here: adding, finding and listing what is known.
+Belongs here: adding, finding and listing what is known, refusing a key that means other files already.
 Does not belong here: finding inputs on disk (scan, manifest), Dagster's own list of partitions (defs).
 
 A damaged record counts as absent, with a warning in the log: the next scan of the same input writes it anew.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s2v_pipeline.artifacts import atomic_path
+from s2v_pipeline.artifacts import atomic_path, disk_errors, file_sha256
 from s2v_pipeline.errors import ManifestError, SettingsError
 from s2v_pipeline.inputs.slug import is_slug
 from s2v_pipeline.inputs.source import InputSource
@@ -40,6 +40,7 @@ class InputCatalogue:
 
         Raises:
             ManifestError: one of its files is gone.
+            ArtifactError: the catalogue's folder is full or may not be written.
         """
         record = {"fingerprint": source.fingerprint(), "source": source.to_json()}
         known = self._read(source.input_id)
@@ -47,6 +48,27 @@ class InputCatalogue:
             with atomic_path(self._path(source.input_id)) as temporary:
                 temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
         return known is None or known["fingerprint"] != record["fingerprint"]
+
+    def check_free(self, source: InputSource) -> None:
+        """See that no input that came another way has the source's key, unless it is one of the same files.
+
+        Raises:
+            ManifestError: it is taken.
+        """
+        record = self._read(source.input_id)
+        if record is None:
+            return
+        try:
+            present = InputSource.from_json(record["source"])
+        except (ManifestError, SettingsError) as error:
+            _LOG.warning("the record of input %s cannot be used and is replaced: %s", source.input_id, error)
+            return
+        if _way(present) != _way(source) and not _same_files(present, source):
+            raise ManifestError(
+                f"an input's name must be its own; {source.input_id!r} is taken",
+                got=f"{source.name!r} by {_way(source)}, while {present.name!r} came by {_way(present)}",
+                cure="Give it another name (--name, the id column, or the name of the folder or files).",
+            )
 
     def get(self, input_id: str) -> InputSource:
         """The input of a partition key.
@@ -84,7 +106,7 @@ class InputCatalogue:
     def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         if not self.root.is_dir():
             return
-        with os.scandir(self.root) as entries:
+        with disk_errors(self.root), os.scandir(self.root) as entries:
             names = sorted(entry.name for entry in entries if entry.name.endswith(_SUFFIX))
         for name in names:
             input_id = name.removesuffix(_SUFFIX)
@@ -94,11 +116,14 @@ class InputCatalogue:
 
     def _read(self, input_id: str) -> dict[str, Any] | None:
         path = self._path(input_id)
+        with disk_errors(self.root):
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:
+                return None
         try:
-            record: Any = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
+            record: Any = json.loads(content)
+        except (ValueError, RecursionError) as error:
             _LOG.warning("the record %s is damaged and counts as absent: %s", path, error)
             return None
         if (
@@ -110,3 +135,17 @@ class InputCatalogue:
             return record
         _LOG.warning("the record %s is not one of this version and counts as absent", path)
         return None
+
+
+def _way(source: InputSource) -> str:
+    return "the watched folder" if source.origin in ("folder", "pair") else f"a {source.origin}"
+
+
+def _same_files(one: InputSource, other: InputSource) -> bool:
+    pairs = ((one.image, other.image), (one.audio, other.audio))
+    try:
+        sizes_fit = all(mine.stat().st_size == theirs.stat().st_size for mine, theirs in pairs)
+        return sizes_fit and all(file_sha256(mine) == file_sha256(theirs) for mine, theirs in pairs)
+    except OSError as error:
+        _LOG.warning("input %s cannot be compared with its namesake: %s", one.input_id, error)
+        return False

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import struct
 import warnings
 import zlib
@@ -91,7 +92,9 @@ def load_portrait(path: Path, limits: InputSettings) -> LoadedPortrait:
                 source_format, (width_px, height_px) = str(image.format), image.size
                 pixels = _upright_srgb(path, image, notes)
         except Image.DecompressionBombError as error:
-            raise _too_many_pixels(path, str(error), limits) from error
+            stated = re.search(r"\d+", str(error))  # Pillow says the number of pixels and keeps the size to itself
+            got = f"{int(stated[0]) / _PIXELS_PER_MPX:.4g} million" if stated else "more than Pillow opens"
+            raise _too_many_pixels(path, got, limits) from error
         except _DECODER_ERRORS as error:
             raise ImageError(
                 f"{path.name} must be a complete, undamaged picture",

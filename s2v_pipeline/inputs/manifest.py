@@ -10,6 +10,7 @@ or start at the manifest's folder and stay in it. An empty cell counts as absent
 from __future__ import annotations
 
 import os
+import warnings
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ import pyarrow.parquet as pq
 
 from s2v_pipeline.errors import InputError, ManifestError, S2VError, SettingsError
 from s2v_pipeline.inputs.slug import input_slug
-from s2v_pipeline.inputs.source import MAX_SETTINGS_BYTES, InputSource, parse_settings
+from s2v_pipeline.inputs.source import InputSource, parse_settings
+from s2v_pipeline.settings import MAX_SETTINGS_BYTES
 
 REQUIRED_COLUMNS = ("id", "image", "audio")
 OPTIONAL_COLUMNS = ("prompt", "transcript", "settings")
 
+_LONGEST_TEXT_SAID = 200  # characters of a cell in a message
 MAX_MANIFEST_BYTES = 256 << 20
 """A million rows with a sentence each; pandas needs several times as much memory."""
 MAX_ROWS = 1_000_000
@@ -74,7 +77,9 @@ def read_manifest(path: Path) -> Manifest:
 def _table(path: Path) -> pd.DataFrame:
     kind = path.suffix.lower()
     if kind not in (".csv", ".parquet"):
-        raise ManifestError("a manifest must be a .csv or a .parquet file", got=path.name, cure="Save it as one.")
+        raise ManifestError(
+            "a manifest must be a .csv or a .parquet file", got=path.name or str(path), cure="Save it as one."
+        )
     try:
         size_bytes = path.stat().st_size
         if size_bytes > MAX_MANIFEST_BYTES:
@@ -86,34 +91,47 @@ def _table(path: Path) -> pd.DataFrame:
         with path.open("rb") as file:
             table = _read_csv(file) if kind == ".csv" else _read_parquet(file)
     except OSError as error:
+        if error.errno is None:  # pyarrow's name for a damaged file
+            raise _no_table(path, error) from error
         raise ManifestError(
             f"the manifest {path.name} must be readable", got=str(error), cure="Check its path and permissions."
         ) from error
-    except (
-        ValueError,
-        pa.ArrowException,
-    ) as error:  # pandas' parser errors are ValueErrors, and so is a wrong encoding
+    except pd.errors.ParserWarning as error:
         raise ManifestError(
-            f"{path.name} must be a {'CSV in UTF-8' if kind == '.csv' else 'Parquet'} table",
-            got=str(error).strip(),
-            cure="Save it again from a table program.",
+            f"each row of {path.name} must have as many cells as there are columns",
+            got="a row with more",
+            cure="Put texts with commas in quotes.",
         ) from error
+    # pandas' parser errors are ValueErrors, and so is a wrong encoding.
+    except (ValueError, pa.ArrowException) as error:
+        raise _no_table(path, error) from error
     if len(table) > MAX_ROWS:
         raise ManifestError(f"a manifest must have at most {MAX_ROWS} rows", got=str(len(table)), cure="Split it.")
     return table
 
 
-def _read_csv(file: Any) -> pd.DataFrame:
-    # Everything stays text: an id 007 keeps its zeros, and a prompt "None" or "NA" is a word.
-    return pd.read_csv(
-        file,
-        dtype=str,
-        keep_default_na=False,
-        encoding="utf-8-sig",
-        index_col=False,
-        nrows=MAX_ROWS + 1,
-        low_memory=False,
+def _no_table(path: Path, error: Exception) -> ManifestError:
+    return ManifestError(
+        f"{path.name} must be a table, as {'CSV in UTF-8' if path.suffix.lower() == '.csv' else 'Parquet'}",
+        got=" ".join(str(error).split()).rstrip("."),
+        cure="Save it again from a table program.",
     )
+
+
+def _read_csv(file: Any) -> pd.DataFrame:
+    with warnings.catch_warnings():
+        # pandas only warns where it drops cells, as of a prompt with a comma and no quotes.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        # Everything stays text: an id 007 keeps its zeros, and a prompt "None" or "NA" is a word.
+        return pd.read_csv(
+            file,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            index_col=False,
+            nrows=MAX_ROWS + 1,
+            low_memory=False,
+        )
 
 
 def _read_parquet(file: Any) -> pd.DataFrame:
@@ -138,9 +156,13 @@ def _check_columns(path: Path, columns: list[str]) -> None:
         raise ManifestError(
             f"{path.name} must have the columns {', '.join(REQUIRED_COLUMNS)} and may have "
             f"{', '.join(OPTIONAL_COLUMNS)}",
-            got=", ".join(columns) or "no columns",
+            got=_short(", ".join(columns)) or "no columns",
             cure="Rename or remove the others: a misspelt column would be ignored in silence.",
         )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT_SAID else f"{text[:_LONGEST_TEXT_SAID]}..."
 
 
 def _cell(value: object) -> str:
@@ -182,7 +204,7 @@ def _file(text: str, folder: Path) -> Path:
         if folder not in path.parents:
             raise ManifestError(
                 "a relative path must stay inside the manifest's folder",
-                got=text,
+                got=_short(text),
                 cure="Move the file there, or give its absolute path.",
             )
     try:
@@ -190,7 +212,7 @@ def _file(text: str, folder: Path) -> Path:
     except (OSError, ValueError):  # too long, or a zero byte in it
         exists = False
     if not exists:
-        raise ManifestError("the files of a row must exist", got=f"no file {text}", cure="Check the path.")
+        raise ManifestError("the files of a row must exist", got=f"no file {_short(text)}", cure="Check the path.")
     return path
 
 

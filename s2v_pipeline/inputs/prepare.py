@@ -1,6 +1,6 @@
 """A source becomes a checked input in the artifact store: the asset `speech_inputs`.
 
-Belongs here: the order of the checks, the parts and their keys, a disk that takes no file.
+Belongs here: the order of the checks, the parts and their keys.
 Does not belong here: how a picture (image, framing) or a recording (speech) is read, where sources come from (scan,
 manifest), the value that comes out (speech_input).
 
@@ -10,10 +10,8 @@ the facts about either in JSON, so that parts which were made before for the sam
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from s2v_pipeline.artifacts import ArtifactStore, content_key, file_sha256
-from s2v_pipeline.errors import ArtifactError, InputError
+from s2v_pipeline.artifacts import ArtifactStore, content_key, disk_errors, file_sha256
+from s2v_pipeline.errors import FaceError, InputError
 from s2v_pipeline.faces.landmarker import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, FaceLandmarker
 from s2v_pipeline.inputs.framing import choose_face, frame_portrait, head_angles, notes_on_choice
 from s2v_pipeline.inputs.image import load_portrait
@@ -47,8 +45,6 @@ _MADE_BY = f"s2v_pipeline.inputs {CODE_VERSION}"
 _PNG_LEVEL = 3  # a tenth larger than the default's files, in a third of its time
 _BYTES_PER_MB = 1_000_000
 _NOT_HASHED = "not hashed"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 _Write = Callable[[str, Callable[[Path], None]], str]
 
@@ -67,7 +63,7 @@ def prepare_input(source: InputSource, settings: Settings, store: ArtifactStore)
     """
     errors: list[InputError] = []
     portrait = speech = None
-    with _disk_errors(store.root):
+    with disk_errors(store.root):
         landmarker = FaceLandmarker(settings.paths.face_model)
         try:
             portrait = _portrait(source, settings, store, landmarker)
@@ -115,7 +111,10 @@ def _portrait(
     def make(write: _Write) -> dict[str, Any]:
         loaded = load_portrait(source.image, limits)
         faces = landmarker.find(loaded.pixels)
-        face = choose_face(faces, loaded.pixels.shape, limits)
+        try:
+            face = choose_face(faces, loaded.pixels.shape, limits)
+        except FaceError as error:
+            raise error.about(source.image.name) from error
         framed = frame_portrait(loaded.pixels, face, width_px=width_px, height_px=height_px)
         original.check_unchanged()
         angles = head_angles(face)
@@ -241,28 +240,12 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _one_error(source: InputSource, errors: list[InputError]) -> InputError:
+    # People know the name, Dagster the id.
+    called = source.input_id if source.name == source.input_id else f"{source.input_id} ({source.name!r})"
     if len(errors) == 1:
-        return errors[0].about(f"input {source.input_id}")
+        return errors[0].about(f"input {called}")
     return InputError(
-        f"input {source.input_id}: both the portrait and the speech must be usable",
+        f"input {called}: both the portrait and the speech must be usable",
         got=" and ".join(f"({index}) {error.rule}: {error.got}" for index, error in enumerate(errors, start=1)),
         cure=" ".join(f"({index}) {error.cure}" for index, error in enumerate(errors, start=1)),
     )
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """Errors of the disk that holds the artifacts; files of the user are read elsewhere, with errors of their own."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            rule, cure = (
-                "must have room",
-                "Delete what is not needed, or set paths.artifacts to a folder on another disk.",
-            )
-        elif error.errno in _NO_RIGHT:
-            rule, cure = "must be writable", "Change its permissions, or set paths.artifacts to a folder of yours."
-        else:
-            rule, cure = "must take and give files", "Check the disk, or set paths.artifacts to another folder."
-        raise ArtifactError(f"the artifact folder {folder.absolute()} {rule}", got=str(error), cure=cure) from error

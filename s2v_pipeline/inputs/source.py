@@ -16,9 +16,11 @@ from typing import Any, Literal, get_args
 from s2v_pipeline.artifacts import content_key
 from s2v_pipeline.errors import ManifestError
 from s2v_pipeline.inputs.slug import input_slug, is_slug
-from s2v_pipeline.settings import PER_INPUT_GROUPS, Layer, flatten, resolve_settings
+from s2v_pipeline.settings import MAX_SETTINGS_BYTES, PER_INPUT_GROUPS, Layer, flatten, resolve_settings
 
 Origin = Literal["folder", "pair", "manifest", "command"]
+# Where an input's own settings come from, as the user knows it; a pair has none.
+_SETTINGS_FROM = {"folder": "settings.toml", "pair": "nowhere", "manifest": "the column settings", "command": "flags"}
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})
 _SOUND_SUFFIXES = {
@@ -44,8 +46,6 @@ MAX_PROMPT_BYTES = 64 << 10
 """Text encoders read a few hundred words; more is a file given by mistake."""
 MAX_TRANSCRIPT_BYTES = 8 << 20
 """Four hours of fast speech are about 300 kB; the rest is room for markup and other scripts."""
-MAX_SETTINGS_BYTES = 64 << 10
-"""All settings of an input with comments are below 4 kB."""
 _MAX_SETTINGS_DEPTH = 4  # group and name are two; beyond this a file is hostile, and recursion over it must end
 
 
@@ -98,7 +98,7 @@ class InputSource:
         _check_length("the prompt", self.prompt, MAX_PROMPT_BYTES)
         _check_length("the transcript", self.transcript or "", MAX_TRANSCRIPT_BYTES)
         if self.settings:
-            check_settings(self.settings)
+            check_settings(self.settings, _SETTINGS_FROM[self.origin])
 
     def fingerprint(self) -> str:
         """Hash of the files' names, sizes and modification times, and of the texts and settings; reads no content.
@@ -195,7 +195,9 @@ def read_text(path: Path, *, max_bytes: int) -> str:
         with path.open("rb") as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
-        raise ManifestError(f"{path.name} must be readable", got=str(error), cure="Check its permissions.") from error
+        raise ManifestError(
+            f"{path.name or path} must be readable", got=str(error), cure="Check its name and permissions."
+        ) from error
     if len(content) > max_bytes:
         raise ManifestError(
             f"{path.name} must be at most {max_bytes >> 10} KiB",
@@ -234,11 +236,11 @@ def parse_settings(text: str, where: str) -> Layer:
         raise ManifestError(
             f"{where} must be TOML, or JSON in braces", got=str(error), cure="Compare it with docs/settings.md."
         ) from error
-    check_settings(layer)
+    check_settings(layer, where)
     return layer
 
 
-def check_settings(layer: Layer) -> None:
+def check_settings(layer: Layer, where: str) -> None:
     """See that an input's own settings name only what an input may set, with values that the rules take.
 
     Raises:
@@ -265,7 +267,7 @@ def check_settings(layer: Layer) -> None:
                 got=repr(value),
                 cure="`s2v config show` lists every setting with its present value.",
             )
-    resolve_settings({"the input's settings": layer})
+    resolve_settings({where: layer})
 
 
 def _depth(value: object, limit: int) -> int:

@@ -11,7 +11,14 @@ import psutil
 import pytest
 
 from s2v_pipeline.defs.build import build_definitions
-from s2v_pipeline.defs.instance import HOST_TAG, PROCESS_TAG, close_dead_runs, open_instance, process_tags
+from s2v_pipeline.defs.instance import (
+    HOST_TAG,
+    PROCESS_TAG,
+    close_dead_runs,
+    mark_process,
+    open_instance,
+    process_tags,
+)
 from s2v_pipeline.defs.launch import Project
 
 
@@ -36,18 +43,17 @@ def test_the_user_s_own_home_and_its_configuration_are_kept(project_dir: Path, m
 
 
 def test_runs_of_dead_processes_are_closed_and_others_left(project_dir: Path) -> None:
-    dead = {HOST_TAG: socket.gethostname(), PROCESS_TAG: f"{_unused_pid()}:1.00"}
-    elsewhere = {HOST_TAG: "another-host", PROCESS_TAG: "1:1.00"}
     with open_instance(project_dir / "home") as instance:
-        job = build_definitions(pipeline=Project(project_dir).pipeline).resolve_job_def("make_video")
-        runs = [
-            instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED).run_id
-            for tags in (dead, elsewhere, process_tags())
-        ]
-        assert close_dead_runs(instance) == runs[:1]
-        statuses = [instance.get_run_by_id(run_id).status for run_id in runs]
-        assert statuses == [
+        dead, canceling, elsewhere, alive = (unfinished_run(project_dir, instance) for _ in range(4))
+        for run in (dead, canceling):
+            instance.add_run_tags(run.run_id, dead_process_tags(run.run_id))
+        instance.add_run_tags(elsewhere.run_id, {**dead_process_tags(elsewhere.run_id), HOST_TAG: "another-host"})
+        mark_process(instance, alive.run_id)
+        instance.report_run_canceling(canceling)
+        assert sorted(close_dead_runs(instance)) == sorted([dead.run_id, canceling.run_id])
+        assert [status(instance, run) for run in (dead, canceling, elsewhere, alive)] == [
             dg.DagsterRunStatus.FAILURE,
+            dg.DagsterRunStatus.CANCELED,
             dg.DagsterRunStatus.STARTED,
             dg.DagsterRunStatus.STARTED,
         ]
@@ -56,12 +62,44 @@ def test_runs_of_dead_processes_are_closed_and_others_left(project_dir: Path) ->
 
 def test_a_reused_process_number_is_not_mistaken_for_the_run(project_dir: Path) -> None:
     mine = psutil.Process()
-    other_start = f"{mine.pid}:{mine.create_time() - 1000:.2f}"
     with open_instance(project_dir / "home") as instance:
-        job = build_definitions(pipeline=Project(project_dir).pipeline).resolve_job_def("make_video")
-        tags = {HOST_TAG: socket.gethostname(), PROCESS_TAG: other_start}
-        run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        run = unfinished_run(project_dir, instance)
+        other_start = f"{mine.pid}:{mine.create_time() - 1000:.2f}:{run.run_id}"
+        instance.add_run_tags(run.run_id, {**process_tags(run.run_id), PROCESS_TAG: other_start})
         assert close_dead_runs(instance) == [run.run_id]
+
+
+def test_a_re_execution_is_not_judged_by_the_tags_of_the_run_that_it_repeats(project_dir: Path) -> None:
+    with open_instance(project_dir / "home") as instance:
+        again = unfinished_run(project_dir, instance)
+        instance.add_run_tags(again.run_id, dead_process_tags("the run that is repeated"))
+        assert close_dead_runs(instance) == []
+        assert status(instance, again) is dg.DagsterRunStatus.STARTED
+
+
+def test_a_place_in_the_pool_is_free_again(project_dir: Path) -> None:
+    with open_instance(project_dir / "home") as instance:
+        dead = unfinished_run(project_dir, instance)
+        instance.add_run_tags(dead.run_id, dead_process_tags(dead.run_id))
+        instance.event_log_storage.initialize_concurrency_limit_to_default("generator")
+        assert instance.event_log_storage.claim_concurrency_slot("generator", dead.run_id, "chunk_latents").is_claimed
+        close_dead_runs(instance)
+        assert instance.event_log_storage.get_concurrency_info("generator").active_slot_count == 0
+
+
+def unfinished_run(project_dir: Path, instance: dg.DagsterInstance) -> dg.DagsterRun:
+    job = build_definitions(pipeline=Project(project_dir).pipeline).resolve_job_def("make_video")
+    return instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+
+
+def dead_process_tags(run_id: str) -> dict[str, str]:
+    return {HOST_TAG: socket.gethostname(), PROCESS_TAG: f"{_unused_pid()}:1.00:{run_id}"}
+
+
+def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunStatus:
+    record = instance.get_run_by_id(run.run_id)
+    assert record is not None
+    return record.status
 
 
 def _unused_pid() -> int:
