@@ -17,7 +17,9 @@ from s2v_pipeline.cluster.executor import ChunkExecutor
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
 from s2v_pipeline.defs import presentation as show
 from s2v_pipeline.defs.chunk_steps import generator_of, manifest_of, plan_requests, settings_of
+from s2v_pipeline.defs.instance import GENERATOR_POOL
 from s2v_pipeline.defs.partitions import INPUTS
+from s2v_pipeline.defs.previews import write_portrait_preview, write_sheet_preview
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import report_progress, run_tasks, user_errors_are_final
 from s2v_pipeline.defs.values import value_version
@@ -25,10 +27,8 @@ from s2v_pipeline.inputs.prepare import prepare_input
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.timebase import frames_for_samples
 from s2v_pipeline.video.deliver import deliver_video
-from s2v_pipeline.video.frames import write_contact_sheet
 from s2v_pipeline.video.manifest import FinalVideo
 
-GENERATOR_POOL = "generator"
 ANALYSIS_RATE_HZ = 16_000  # what the voice-activity, phoneme and (later) wav2vec2 models take
 # One group: the UI draws the graph at once. With a group a stage it would draw six closed boxes.
 GROUP = "speech_to_video"
@@ -56,6 +56,9 @@ def speech_inputs(
         source = pipeline.catalogue().get(context.partition_key)
         resolved = pipeline.settings_for(source)
         value = prepare_input(source, resolved.settings, pipeline.store())
+        write_portrait_preview(
+            pipeline.store(), "speech_inputs", value.input_id, value.framed.name, key=value.framed.sha256
+        )
     return dg.MaterializeResult(
         value=value,
         data_version=dg.DataVersion(value_version(value)),
@@ -249,16 +252,11 @@ def final_videos(
             run_id=context.run.run_id,
             on_progress=report_progress(context),
         )
-        # 2. some of its frames, as wide as the UI's column
-        store = pipeline.store()
-        video = store.read_path("final_videos", value.input_id, value.video_part)
-        store.write(
-            "final_videos",
-            value.input_id,
-            show.PREVIEW_PART,
-            lambda path: write_contact_sheet(video, path, n_frames=show.PREVIEW_FRAMES, columns=show.PREVIEW_COLUMNS),
-            key=value.sha256,
-            made_by="final_videos",
+        # 2. what the UI shows of it
+        store, of = pipeline.store(), ("final_videos", value.input_id)
+        write_portrait_preview(store, *of, value.poster_part, key=value.sha256)
+        write_sheet_preview(
+            store, *of, value.contact_sheet_part, store.read_path(*of, value.video_part), key=value.sha256
         )
     return dg.MaterializeResult(
         value=value,

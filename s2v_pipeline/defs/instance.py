@@ -17,6 +17,9 @@ import psutil
 
 from s2v_pipeline.packaged import packaged_path
 
+GENERATOR_POOL = "generator"
+"""Pool of the steps that make pictures: those of one run at a time, unless its limit says more."""
+
 HOST_TAG = "s2v/host"
 PROCESS_TAG = "s2v/process"
 _HOME_VARIABLE = "DAGSTER_HOME"
@@ -37,10 +40,13 @@ def dagster_home(configured: Path) -> Path:
 
 
 def open_instance(configured: Path) -> dg.DagsterInstance:
-    """The instance, with runs of dead processes closed."""
+    """The instance, with runs of dead processes closed and the generator's pool limited."""
     # Dagster's own tools and the processes that they start find the instance by this variable.
     os.environ[_HOME_VARIABLE] = str(dagster_home(configured))
     instance = dg.DagsterInstance.get()
+    # A pool that Dagster has not met yet has no limit at the moment at which it takes the first runs from the queue.
+    if instance.global_op_concurrency_default_limit is not None:
+        instance.event_log_storage.initialize_concurrency_limit_to_default(GENERATOR_POOL)
     close_dead_runs(instance)
     return instance
 

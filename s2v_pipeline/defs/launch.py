@@ -158,7 +158,11 @@ def interrupts_for_this_process_alone() -> Iterator[None]:
     """Ctrl-C reaches this process alone, which then ends in order what the block started.
 
     Those processes inherit the signal mask, so that none dies with a traceback; a thread waits for what it holds back.
+    Does nothing where the system has no wait for a signal (macOS).
     """
+    if not hasattr(signal, "sigtimedwait"):
+        yield
+        return
     ended = threading.Event()
 
     def wait_for_interrupt() -> None:

@@ -20,16 +20,13 @@ import pandas as pd
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.cluster.executor import ExecutorInfo
+from s2v_pipeline.defs.previews import preview_part
 from s2v_pipeline.fileserver import artifact_url
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.settings import ResolvedSettings, Settings, flatten
 from s2v_pipeline.video.manifest import FinalVideo
 
 Metadata = Mapping[str, Any]
-
-PREVIEW_PART = "preview.jpg"
-PREVIEW_FRAMES, PREVIEW_COLUMNS = 9, 3
-"""The UI shows pictures unscaled: three tiles fill the column that a 1600 px wide window leaves for them."""
 
 _MOST_ROWS_SHOWN = 200  # the event log keeps every table; a longer one belongs into the Parquet file beside it
 _NONE = "(none)"
@@ -61,7 +58,7 @@ def speech_input(value: SpeechInput, resolved: ResolvedSettings, machine: Settin
         if resolved.origins.get(name, "default") != "default"
     ]
     return {
-        "portrait": _picture(machine, "speech_inputs", value.input_id, value.framed.name),
+        "portrait": _preview(machine, "speech_inputs", value.input_id, value.framed.name),
         "listen": _link(machine, "speech_inputs", value.input_id, value.speech.name),
         "transcript": value.transcript or f"{_NONE}: phonemes are recognised from the sound",
         "prompt": value.prompt or _NONE,
@@ -174,12 +171,11 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo, machine: Settings) -> M
 def final_video(value: FinalVideo, store: ArtifactStore, machine: Settings) -> Metadata:
     """Of final_videos: the way to the video, what it looks like, its lengths."""
     video = store.path("final_videos", value.input_id, value.video_part)
-    watch = artifact_url(machine.server.file_port, "final_videos", value.input_id, value.video_part)
-    sheet = artifact_url(machine.server.file_port, "final_videos", value.input_id, value.contact_sheet_part)
+    watch = _url(machine, "final_videos", value.input_id, value.video_part)
     return {
         "watch": dg.MetadataValue.url(watch),
-        "poster": _picture(machine, "final_videos", value.input_id, value.poster_part, opens=watch),
-        "frames_across": _picture(machine, "final_videos", value.input_id, PREVIEW_PART, opens=sheet),
+        "poster": _preview(machine, "final_videos", value.input_id, value.poster_part, opens=watch),
+        "contact_sheet": _preview(machine, "final_videos", value.input_id, value.contact_sheet_part),
         "video_s": float(value.video_s),
         "audio_s": float(value.audio_s),
         "video_minus_audio_ms": round(1000 * float(value.video_s - value.audio_s), 3),
@@ -192,21 +188,34 @@ def final_video(value: FinalVideo, store: ArtifactStore, machine: Settings) -> M
     }
 
 
-def _picture(
+def _picture(machine: Settings, asset: str, input_id: str, part: str) -> dg.MarkdownMetadataValue:
+    """A picture inline; a click opens it by itself."""
+    return _linked_picture(_url(machine, asset, input_id, part), _url(machine, asset, input_id, part))
+
+
+def _preview(
     machine: Settings, asset: str, input_id: str, part: str, *, opens: str | None = None
 ) -> dg.MarkdownMetadataValue:
-    """An inline picture; a click opens the picture itself or what `opens` names."""
-    url = artifact_url(machine.server.file_port, asset, input_id, part)
-    return dg.MetadataValue.md(f"[![{part}]({url})]({opens or url})")
+    """The small copy of a picture inline; a click opens the picture, or what `opens` names."""
+    shown = _url(machine, asset, input_id, preview_part(part))
+    return _linked_picture(shown, opens or _url(machine, asset, input_id, part))
+
+
+def _linked_picture(shown: str, opens: str) -> dg.MarkdownMetadataValue:
+    return dg.MetadataValue.md(f"[![a picture, shown while s2v up runs]({shown})]({opens})")
+
+
+def _url(machine: Settings, asset: str, input_id: str, part: str) -> str:
+    return artifact_url(machine.server.file_port, asset, input_id, part)
 
 
 def _link(machine: Settings, asset: str, input_id: str, part: str) -> dg.UrlMetadataValue:
-    return dg.MetadataValue.url(artifact_url(machine.server.file_port, asset, input_id, part))
+    return dg.MetadataValue.url(_url(machine, asset, input_id, part))
 
 
 def _folder_url(machine: Settings, asset: str, input_id: str) -> str:
     """The file server's listing of everything that an asset keeps for an input."""
-    return artifact_url(machine.server.file_port, asset, input_id, "x").removesuffix("x")
+    return _url(machine, asset, input_id, "x").removesuffix("x")
 
 
 def _picture_size(width_px: int, height_px: int, fps: Any) -> str:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from s2v_pipeline.api import command_source
+from s2v_pipeline.artifacts import atomic_path
 from s2v_pipeline.defs.build import build_definitions
 from s2v_pipeline.defs.checks import CHECKS
 from s2v_pipeline.defs.launch import Project, RunOutcome, register, register_each, run_here
@@ -344,6 +345,17 @@ def test_a_disk_that_takes_nothing_is_named_with_the_cure(project_dir: Path) -> 
         assert [each.partition_key for each in again.run_requests or []] == ["lesson"]
 
 
+def test_a_pipe_or_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with (
+        pytest.raises(ArtifactError, match="must be the name of a file"),
+        atomic_path(tmp_path / "pipe.mp4") as temporary,
+    ):
+        temporary.write_bytes(b"video")
+    assert (tmp_path / "pipe.mp4").is_fifo()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 # The command line
 
 
@@ -371,7 +383,7 @@ IMAGE, AUDIO = str(SAMPLE / "portrait.png"), str(SAMPLE / "speech.wav")
         (("--image", IMAGE, "--audio", AUDIO, "--fps", "10000001/400000"), "numerator of at most 1000000"),
         (("--image", IMAGE, "--audio", AUDIO, "--quality", "best"), "'best' is not one of"),
         (("--image", IMAGE, "--audio", AUDIO, "--gpus", "1"), "No such option"),
-        (("--image", IMAGE, "--audio", AUDIO, "--output", "/dev/null"), "must name a file"),
+        (("--image", IMAGE, "--audio", AUDIO, "--output", "."), "must name a file"),
         (("--image", IMAGE, "--audio", AUDIO, "--output", "s2v.toml/x.mp4"), "in a folder that can be written"),
         (("--image", IMAGE, "--audio", IMAGE), "must be"),
     ],

@@ -12,6 +12,7 @@ import pytest
 
 from s2v_pipeline.defs.build import build_definitions
 from s2v_pipeline.defs.instance import (
+    GENERATOR_POOL,
     HOST_TAG,
     PROCESS_TAG,
     close_dead_runs,
@@ -29,6 +30,9 @@ def test_a_new_home_gets_the_shipped_configuration(project_dir: Path) -> None:
         assert instance.telemetry_enabled is False
         pools = instance.get_concurrency_config().pool_config
         assert pools.default_pool_limit == 1
+        assert [(pool.name, pool.limit) for pool in instance.event_log_storage.get_pool_limits()] == [
+            (GENERATOR_POOL, 1)
+        ]
 
 
 def test_the_user_s_own_home_and_its_configuration_are_kept(project_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,10 +85,10 @@ def test_a_place_in_the_pool_is_free_again(project_dir: Path) -> None:
     with open_instance(project_dir / "home") as instance:
         dead = unfinished_run(project_dir, instance)
         instance.add_run_tags(dead.run_id, dead_process_tags(dead.run_id))
-        instance.event_log_storage.initialize_concurrency_limit_to_default("generator")
-        assert instance.event_log_storage.claim_concurrency_slot("generator", dead.run_id, "chunk_latents").is_claimed
+        pools = instance.event_log_storage
+        assert pools.claim_concurrency_slot(GENERATOR_POOL, dead.run_id, "chunk_latents").is_claimed
         close_dead_runs(instance)
-        assert instance.event_log_storage.get_concurrency_info("generator").active_slot_count == 0
+        assert pools.get_concurrency_info(GENERATOR_POOL).active_slot_count == 0
 
 
 def unfinished_run(project_dir: Path, instance: dg.DagsterInstance) -> dg.DagsterRun:
