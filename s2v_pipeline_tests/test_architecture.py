@@ -51,7 +51,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "generation.portrait": (*BASE, "chunks", "faces", "alignment.phonemes", "generation.protocol"),
     "clips": (*BASE, "chunks", "generation.protocol", "generation.registry"),
     # The delivered video is put together from what the chunks' manifest lists.
-    "video": (*BASE, "chunks.manifest", "clips", "audio", "inputs"),
+    "video": (*BASE, "chunks.manifest", "clips", "audio", "inputs", "faces"),
     "cluster": (*BASE, "chunks", "generation", "clips"),
     # The wiring, and the ways in.
     "defs": (

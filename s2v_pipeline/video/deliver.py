@@ -24,13 +24,13 @@ from s2v_pipeline.settings import PER_INPUT_GROUPS, Settings
 from s2v_pipeline.video.frames import SheetLabels, write_contact_sheet, write_poster
 from s2v_pipeline.video.manifest import FinalVideo
 from s2v_pipeline.video.mux import AssembledVideo, assemble_video
+from s2v_pipeline.video.poster import choose_poster_frame
 
 ASSET = "final_videos"
 POSTER_PART = "poster.jpg"
 CONTACT_SHEET_PART = "contact_sheet.jpg"
 METADATA_PART = "generation_metadata.json"
 _SHEET_FRAMES = 24  # three rows of eight: enough to see lips at work, small enough for one look
-_POSTER_AT = Fraction(1, 3)  # of the length: the head has left its first pose, and no speech ends there
 
 _log = logging.getLogger(__name__)
 
@@ -88,11 +88,14 @@ def deliver_video(
         raise AssertionError("a part that was just written has its record")
 
     # 2. pictures of it
+    poster_frame = choose_poster_frame(
+        video, n_frames=probe.n_frames, fps=clips.fps, face_model=settings.paths.face_model
+    )
     store.write(
         ASSET,
         input_id,
         POSTER_PART,
-        lambda path: write_poster(video, path, frame=int(probe.n_frames * _POSTER_AT)),
+        lambda path: write_poster(video, path, frame=poster_frame),
         key=key,
         made_by=made_by,
     )
