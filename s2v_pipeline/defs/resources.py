@@ -33,8 +33,8 @@ class PipelineResource(dg.ConfigurableResource["PipelineResource"]):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """A run says which process executes it, whoever started it; sensors, which have no run, say nothing."""
-        if context.run_id is not None and context.instance is not None:
-            mark_process(context.instance, context.run_id)
+        if context.run is not None and context.instance is not None:
+            mark_process(context.instance, context.run.run_id)
 
     def folder(self) -> Path:
         """The project folder."""
