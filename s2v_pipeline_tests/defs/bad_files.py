@@ -5,6 +5,7 @@ Belongs here: making one file at a path. Does not belong here: what must happen 
 
 from __future__ import annotations
 
+import shutil
 import struct
 import wave
 import zlib
