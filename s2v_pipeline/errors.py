@@ -10,6 +10,7 @@
     ├── AlignmentError          phonemes could not be placed in the speech
     ├── ArtifactError           a file in the artifact store is missing, damaged or does not fit
     ├── GenerationError         a generator could not make or decode a chunk
+    │   └── WeightsError        model weights are missing, damaged, of another model, or too large for the machine
     ├── MediaError              encoding, stitching, muxing or probing a video
     └── ClusterError            Ray could not be started, joined, or lost the work
 
@@ -87,6 +88,10 @@ class ArtifactError(S2VError):
 
 class GenerationError(S2VError):
     """A generator could not make or decode a chunk."""
+
+
+class WeightsError(GenerationError):
+    """Model weights are missing, damaged, of another model, or too large for the machine; trying again cannot help."""
 
 
 class MediaError(S2VError):
