@@ -87,7 +87,7 @@ def quantise_transformer(transformer: nn.Module) -> int:
     """
     n_replaced = 0
     for name, module in list(transformer.named_modules()):
-        if isinstance(module, nn.Linear) and _runs_every_step(name):
+        if isinstance(module, nn.Linear) and runs_every_step(name):
             parent_name, _, child = name.rpartition(".")
             parent = transformer.get_submodule(parent_name)
             setattr(parent, child, Fp8Linear(module))
@@ -95,7 +95,8 @@ def quantise_transformer(transformer: nn.Module) -> int:
     return n_replaced
 
 
-def _runs_every_step(name: str) -> bool:
+def runs_every_step(name: str) -> bool:
+    """Whether a linear layer of this name works on every token of every step."""
     if ".self_attn." in name or ".ffn." in name:
         return True
     return (".cross_attn." in name or name.startswith("audio_injector.injector.")) and name.endswith((".q", ".o"))

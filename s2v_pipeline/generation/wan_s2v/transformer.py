@@ -24,6 +24,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -138,11 +139,8 @@ def _grid_angles(times: Sequence[int], rows: Sequence[int], columns: Sequence[in
 def _spread(first: int, last: int, count: int) -> list[int]:
     """`count` positions from first to last, evenly spread and truncated to whole numbers, as the official table has
     them (wan/modules/s2v/s2v_utils.py: rope_precompute)."""
-    if count == 1:
-        return [first]
-    step = (last - first) / (count - 1)
-    # The last one is set, not computed: a sum of steps may fall short of it by a rounding, and truncate to one less.
-    return [int(first + step * index) for index in range(count - 1)] + [last]
+    positions: list[int] = np.linspace(first, last, count).astype(int).tolist()
+    return positions
 
 
 def _rope_angles(grid: tuple[int, int, int], *, has_motion: bool, channels: int) -> Tensor:

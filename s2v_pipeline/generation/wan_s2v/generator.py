@@ -1,0 +1,268 @@
+"""The generator `wan_s2v`: VAE latents as a chunk's latents, each chunk continuing the one before.
+
+Belongs here: the protocol's two methods, the fingerprint, models and prompts kept between chunks.
+Does not belong here: how a clip is made (pipeline, clips_of_video), loading, which chunks there are (profile).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from s2v_pipeline.artifacts import content_key
+from s2v_pipeline.chunks.request import ChunkRequest
+from s2v_pipeline.errors import GenerationError
+from s2v_pipeline.generation.framed_portrait import read_portrait
+from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
+from s2v_pipeline.generation.spec import GeneratorSpec
+from s2v_pipeline.generation.wan_s2v.checkpoint import find_checkpoint, read_transformer_config
+from s2v_pipeline.generation.wan_s2v.clips_of_video import MOTION_FRAMES, continued_motion, frames_from_pixels
+from s2v_pipeline.generation.wan_s2v.clock import tail_frames
+from s2v_pipeline.generation.wan_s2v.fingerprints import file_fingerprint, weights_fingerprint
+from s2v_pipeline.generation.wan_s2v.loading import parse_loras, weights_folder
+from s2v_pipeline.generation.wan_s2v.models import LoadedModels
+from s2v_pipeline.generation.wan_s2v.pipeline import FPS, NEGATIVE_PROMPT
+from s2v_pipeline.generation.wan_s2v.profile import FIRST_FRAMES_DROPPED
+from s2v_pipeline.generation.wan_s2v.sampling import LATENT_CHANNELS, Sampling, make_noise
+from s2v_pipeline.generation.wan_s2v.speech_features import features_for_frames, normalise
+from s2v_pipeline.media import FrameBatch
+from s2v_pipeline.setting_groups import WanSettings
+
+_log = logging.getLogger(__name__)
+
+CODE_VERSION = "wan_s2v 1"
+"""Raised whenever the same request would give other pixels."""
+
+VIDEO, CONTEXT, MOTION = "video", "context", "motion"
+"""Names of the latents: the chunk's own and what they are decoded after; and of the carry. Each (latents, 16, h, w)."""
+
+_LATENT_FRAMES = 4
+_LATENT_PX = 8
+_MAX_BATCH_BYTES = 60_000_000
+_SEED_BITS = 63  # torch's generators take signed 64-bit seeds
+_TAIL_FRAMES = tail_frames("aligned")
+# Settings that change no pixel beyond rounding, and those that the fingerprint holds in another form.
+_NOT_IN_FINGERPRINT = {"weights", "loras", "device", "offload", "compile", "attention"}
+
+
+class WanGenerator:
+    """Implements `generation.protocol.Generator`; cheap to make: models are loaded for the first chunk.
+
+    Args:
+        settings: of the model.
+
+    Raises:
+        WeightsError: no weights are named, or files are missing.
+    """
+
+    def __init__(self, settings: WanSettings) -> None:
+        self._settings = settings
+        self._checkpoint = find_checkpoint(weights_folder(settings))
+        self._config = read_transformer_config(self._checkpoint.transformer_config)
+        self._models = LoadedModels(settings, self._checkpoint, self._config)
+        self._sampling = Sampling(
+            steps=settings.steps,
+            solver=settings.solver,
+            shift=settings.shift,
+            guidance=settings.guidance,
+            step_cache=settings.step_cache,
+        )
+        self._fingerprint: str | None = None
+        # A GPU makes one clip at a time; where layers are streamed, two at once would be wrong.
+        self._at_work = threading.Lock()
+
+    @property
+    def fingerprint(self) -> str:
+        """Code version and a hash of the settings, the checkpoint's files and the LoRAs."""
+        if self._fingerprint is None:
+            depends_on = {
+                "settings": self._settings.model_dump(mode="json", exclude=_NOT_IN_FINGERPRINT),
+                "weights": weights_fingerprint(self._checkpoint),
+                "loras": [[file_fingerprint(each.path), each.strength] for each in parse_loras(self._settings.loras)],
+            }
+            self._fingerprint = f"{CODE_VERSION} {content_key(depends_on)}"
+        return self._fingerprint
+
+    @property
+    def chained(self) -> bool:
+        """Each chunk continues the last frames of the one before."""
+        return True
+
+    def generate(self, request: ChunkRequest, carry: Carry | None) -> GeneratedChunk:
+        """Latents of the request's frames, and the motion latents of the next chunk.
+
+        Raises:
+            GenerationError: a request of another frame rate, without sound, or without its carry.
+            WeightsError: the model is damaged or does not fit the GPU.
+        """
+        _check(request, carry)
+        with self._at_work:
+            # 1. models, portrait and prompts
+            n_generated = _generated_frames(request)
+            pipeline = self._models.pipeline_for(request.width_px, request.height_px, n_generated // _LATENT_FRAMES)
+            video = self._models.video_terms(
+                pipeline,
+                read_portrait(request),
+                request.portrait.sha256,
+                request.prompt,
+                self._negative_prompt() if self._sampling.is_guided else None,
+            )
+            # 2. noise, sound, what it continues
+            noise = make_noise(
+                request.seed >> (64 - _SEED_BITS),
+                latent_frames=n_generated // _LATENT_FRAMES,
+                height_px=request.height_px,
+                width_px=request.width_px,
+            )
+            features = self._features(request, n_generated)
+            motion = None if carry is None else _latents(carry.tensors[MOTION])
+            # 3. denoise
+            latents = pipeline.sample(
+                video,
+                features,
+                noise,
+                motion=motion,
+                sampling=self._sampling,
+                on_step=_StepLog(request.input_id, request.index),
+            )
+            context = video.reference if motion is None else motion
+            # 4. what the next chunk continues
+            next_carry = None
+            if not request.is_last:
+                pixels = self._models.decode(context, latents)[:, _dropped(request) :][:, : len(request.frames)]
+                next_motion = self._models.encode(continued_motion(None, pixels, motion_frames=MOTION_FRAMES))
+                key = request.key(self.fingerprint, "" if carry is None else carry.key)
+                next_carry = Carry(key, {MOTION: _array(next_motion)})
+        return GeneratedChunk(request.frames, {VIDEO: _array(latents), CONTEXT: _array(context)}, next_carry)
+
+    def decode(self, request: ChunkRequest, chunk: GeneratedChunk) -> Iterator[FrameBatch]:
+        """The chunk's frames.
+
+        Raises:
+            GenerationError: the latents do not fit the request.
+        """
+        _check_chunk(request, chunk)
+        with self._at_work:
+            self._models.vae_for(request.width_px, request.height_px)
+            pixels = self._models.decode(_latents(chunk.latents[CONTEXT]), _latents(chunk.latents[VIDEO]))
+            shown = frames_from_pixels(pixels[:, _dropped(request) :][:, : len(request.frames)])
+        n_batch = max(1, _MAX_BATCH_BYTES // shown[0].nbytes)
+        for start in range(0, len(shown), n_batch):
+            yield FrameBatch(shown[start : start + n_batch].copy(), request.fps, request.frames.start_frame + start)
+
+    def _negative_prompt(self) -> str:
+        chosen = self._settings.negative_prompt
+        return NEGATIVE_PROMPT if chosen is None else chosen
+
+    def _features(self, request: ChunkRequest, n_generated: int) -> Tensor:
+        """Speech features of the generated frames; those before the video's start hear silence."""
+        sound = request.sound
+        assert sound is not None  # noqa: S101 (`_check` refuses a request without it)
+        samples = normalise(torch.from_numpy(np.array(sound.samples)), 0.0, sound.level_rms)
+        window_start_frame = Fraction(sound.first_sample, sound.rate_hz) * FPS
+        if window_start_frame.denominator != 1:
+            raise GenerationError(
+                "a chunk's sound must begin with a video frame",
+                got=f"sample {sound.first_sample} at {sound.rate_hz} Hz",
+                cure="Report this: the plan and the generator do not fit each other.",
+            )
+        # Where the window begins with the speech, silence stands before it: the first frames dropped belong there.
+        lead = FIRST_FRAMES_DROPPED if sound.first_sample == 0 else 0
+        first = request.frames.start_frame - _dropped(request) - int(window_start_frame) + lead
+        return features_for_frames(
+            self._models.speech_encoder(),
+            samples,
+            first_frame=first,
+            n_frames=n_generated,
+            fps=FPS,
+            lead_frames=lead,
+            tail_frames=_TAIL_FRAMES,
+        )
+
+
+def make_generator(spec: GeneratorSpec) -> WanGenerator:
+    """The generator of a spec.
+
+    Raises:
+        WeightsError: see `WanGenerator`.
+    """
+    return WanGenerator(spec.wan if spec.wan is not None else WanSettings())
+
+
+def _dropped(request: ChunkRequest) -> int:
+    return FIRST_FRAMES_DROPPED if request.index == 0 else 0
+
+
+def _generated_frames(request: ChunkRequest) -> int:
+    needed = len(request.frames) + _dropped(request)
+    return -(-needed // _LATENT_FRAMES) * _LATENT_FRAMES
+
+
+def _latents(array: NDArray[np.generic]) -> Tensor:
+    """(latents, 16, h, w) -> (16, latents, h, w)."""
+    return torch.from_numpy(np.ascontiguousarray(array)).transpose(0, 1).contiguous()
+
+
+def _array(latents: Tensor) -> NDArray[np.float32]:
+    """(16, latents, h, w) -> (latents, 16, h, w) float32."""
+    return np.ascontiguousarray(latents.float().transpose(0, 1).cpu().numpy())
+
+
+def _check(request: ChunkRequest, carry: Carry | None) -> None:
+    if request.fps != FPS or request.sound is None:
+        raise GenerationError(
+            f"wan_s2v makes {FPS} frames a second from the sound itself",
+            got=f"{request.fps} frames a second, {'no sound' if request.sound is None else 'with sound'}",
+            cure="Leave video.fps out, and make requests for this generator.",
+        )
+    if (carry is None) is not (request.index == 0):
+        raise GenerationError(
+            "a chunk but the first continues the one before",
+            got=f"chunk {request.index} {'without' if carry is None else 'with'} a carry",
+            cure="Give the carry of the chunk before.",
+        )
+    if carry is not None:
+        expected = (request.height_px // _LATENT_PX, request.width_px // _LATENT_PX)
+        found = carry.tensors[MOTION].shape if MOTION in carry.tensors else ()
+        if len(found) != 4 or found[1] != LATENT_CHANNELS or tuple(found[2:]) != expected:
+            raise GenerationError(
+                f"the carry must hold motion latents (n, {LATENT_CHANNELS}, {expected[0]}, {expected[1]})",
+                got=f"{sorted(carry.tensors)} {found}",
+                cure="Materialise chunk_latents for this partition again.",
+            )
+
+
+def _check_chunk(request: ChunkRequest, chunk: GeneratedChunk) -> None:
+    n_latents = _generated_frames(request) // _LATENT_FRAMES
+    expected = (n_latents, LATENT_CHANNELS, request.height_px // _LATENT_PX, request.width_px // _LATENT_PX)
+    video, context = chunk.latents.get(VIDEO), chunk.latents.get(CONTEXT)
+    # A chunk that continues nothing is decoded after one reference latent, the others after their motion latents.
+    fits_context = context is not None and context.shape[1:] == expected[1:] and len(context) == _n_context(request)
+    if chunk.frames != request.frames or video is None or video.shape != expected or not fits_context:
+        raise GenerationError(
+            f"latents of chunk {request.index} must hold {VIDEO} {expected} and {CONTEXT} for frames {request.frames}",
+            got=f"{ {name: array.shape for name, array in chunk.latents.items()} } for {chunk.frames}",
+            cure="Materialise chunk_latents for this partition again.",
+        )
+
+
+def _n_context(request: ChunkRequest) -> int:
+    return 1 if request.index == 0 else 1 + (MOTION_FRAMES - 1) // _LATENT_FRAMES
+
+
+class _StepLog:
+    """Says how far a chunk is, at every tenth of its steps."""
+
+    def __init__(self, input_id: str, index: int) -> None:
+        self._what = f"{input_id} chunk {index}"
+
+    def __call__(self, n_done: int, n_total: int) -> None:
+        if n_done * 10 // n_total != (n_done - 1) * 10 // n_total:
+            _log.info("%s: step %d of %d", self._what, n_done, n_total)

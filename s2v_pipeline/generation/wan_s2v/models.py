@@ -1,0 +1,196 @@
+"""The models of one checkpoint in one process: loaded when first needed, kept between chunks.
+
+Belongs here: what is loaded when and stays where; prompts and portraits that chunks of one video share.
+Does not belong here: how a model is loaded (loading), what fits (memory), making clips (pipeline).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import Literal
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from s2v_pipeline.errors import WeightsError
+from s2v_pipeline.generation.wan_s2v.checkpoint import Checkpoint, TransformerConfig
+from s2v_pipeline.generation.wan_s2v.clips_of_video import VideoTerms, decode_clip
+from s2v_pipeline.generation.wan_s2v.loading import choose_device, load_text_encoder, load_transformer, load_vae
+from s2v_pipeline.generation.wan_s2v.memory import GIB, Demand, MemoryPlan, Offload, plan_memory
+from s2v_pipeline.generation.wan_s2v.pipeline import WanSpeechToVideoPipeline
+from s2v_pipeline.generation.wan_s2v.speech_encoder import SpeechEncoder, load_speech_encoder
+from s2v_pipeline.generation.wan_s2v.text_encoder import WanTextEncoder
+from s2v_pipeline.generation.wan_s2v.transformer import WanS2VTransformer3DModel
+from s2v_pipeline.generation.wan_s2v.vae import Tiling, WanVae
+from s2v_pipeline.setting_groups import WanSettings
+
+_log = logging.getLogger(__name__)
+
+_KEPT_EMBEDDINGS = 16  # prompts, 4 MB each at most
+_LATENT_FRAMES_OF_WHOLE_CLIP = 20
+
+
+class LoadedModels:
+    """Models of a checkpoint; not for several threads at once.
+
+    Args:
+        settings: of the generator.
+        checkpoint, config: where the weights lie, and of which transformer.
+    """
+
+    def __init__(self, settings: WanSettings, checkpoint: Checkpoint, config: TransformerConfig) -> None:
+        self._settings = settings
+        self._checkpoint = checkpoint
+        self._config = config
+        self._transformer: WanS2VTransformer3DModel | None = None
+        self._offload: Offload | None = None
+        self._vae: WanVae | None = None
+        self._tiling: Tiling | None = None
+        self._speech: SpeechEncoder | None = None
+        self._text: WanTextEncoder | None = None
+        self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
+        # Terms of one video alone: with guidance they hold 0.8 GB at 14B.
+        self._terms: tuple[tuple[str, ...], VideoTerms] | None = None
+
+    def pipeline_for(self, width_px: int, height_px: int, latent_frames: int) -> WanSpeechToVideoPipeline:
+        """The pipeline, ready for clips of a size.
+
+        Raises:
+            WeightsError: weights that are damaged, or do not fit the device.
+            SettingsError: no such device.
+        """
+        plan = self._plan(width_px, height_px, latent_frames)
+        if self._transformer is None or self._offload != plan.offload:
+            self._check_free(plan)
+            _log.info("%s", _described(plan))
+            self._transformer, self._terms = None, None  # the old one goes first: two do not fit
+            self._transformer = load_transformer(
+                self._checkpoint, self._config, self._settings, self._device(), offload=plan.offload
+            )
+            self._offload = plan.offload
+        return WanSpeechToVideoPipeline(
+            self._transformer, self._load_vae(plan), speech_encoder=self.speech_encoder(), tiling=self._tiling
+        )
+
+    def vae_for(self, width_px: int, height_px: int) -> None:
+        """Make `decode` and `encode` ready for frames of a size."""
+        self._load_vae(self._plan(width_px, height_px, _LATENT_FRAMES_OF_WHOLE_CLIP))
+
+    def decode(self, context: Tensor, latents: Tensor) -> Tensor:
+        """Frames (3, n, height, width) of latents after their context; after `vae_for` or `pipeline_for`."""
+        assert self._vae is not None  # noqa: S101 (said above)
+        return decode_clip(self._vae, context, latents, self._tiling)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Latents of frames; after `vae_for` or `pipeline_for`."""
+        assert self._vae is not None  # noqa: S101 (said above)
+        return self._vae.encode(pixels.to(self._vae.device), tiling=self._tiling)
+
+    def speech_encoder(self) -> SpeechEncoder:
+        """wav2vec2; on the CPU where the GPU is too small for the transformer's layers."""
+        if self._speech is None:
+            device = torch.device("cpu") if self._offload == "layers" else self._device()
+            self._speech = load_speech_encoder(self._checkpoint.speech_encoder, device=device)
+        return self._speech
+
+    def video_terms(
+        self,
+        pipeline: WanSpeechToVideoPipeline,
+        portrait: NDArray[np.uint8],
+        portrait_sha256: str,
+        prompt: str,
+        negative: str | None,
+    ) -> VideoTerms:
+        """What all chunks of a video share; kept until another video comes."""
+        key = (portrait_sha256, str(portrait.shape), prompt, repr(negative))
+        if self._terms is None or self._terms[0] != key:
+            self._terms = None
+            embedded = [self._embedded(text) for text in (prompt, negative) if text is not None]
+            self._release_text_encoder()
+            terms = pipeline.video_terms(portrait, embedded[0], embedded[1] if negative is not None else None)
+            self._terms = (key, terms)
+        return self._terms[1]
+
+    def _embedded(self, text: str) -> Tensor:
+        if text not in self._embeddings:
+            if self._text is None:
+                device = self._device() if self._offload == "none" else torch.device("cpu")
+                self._text = load_text_encoder(self._checkpoint, self._settings, device)
+            self._embeddings[text] = self._text.encode(text).cpu()
+            while len(self._embeddings) > _KEPT_EMBEDDINGS:
+                self._embeddings.popitem(last=False)
+        self._embeddings.move_to_end(text)
+        return self._embeddings[text]
+
+    def _release_text_encoder(self) -> None:
+        """Prompts of a video are encoded once: unless there is room for all, the 11 GB go."""
+        if self._text is not None and self._offload != "none":
+            self._text.release()
+            self._text = None
+
+    def _load_vae(self, plan: MemoryPlan) -> WanVae:
+        self._tiling = Tiling() if plan.is_tiled else None
+        if self._vae is None:
+            self._vae = load_vae(self._checkpoint, self._settings, self._device())
+        return self._vae
+
+    def _device(self) -> torch.device:
+        return choose_device(self._settings.device)
+
+    def _plan(self, width_px: int, height_px: int, latent_frames: int) -> MemoryPlan:
+        device = self._device()
+        demand = Demand(
+            config=self._config,
+            width_px=width_px,
+            height_px=height_px,
+            # The plan of a whole clip also for a shorter last one: nothing is loaded anew in the middle of a video.
+            latent_frames=max(latent_frames, _LATENT_FRAMES_OF_WHOLE_CLIP),
+            fp8=self._settings.fp8,
+            float32=self._settings.precision == "float32",
+            is_compiled=self._settings.compile and device.type == "cuda",
+            is_guided=self._settings.guidance > 1,
+            text_encoder_bytes=_size_bytes(self._checkpoint),
+        )
+        if device.type == "cpu":
+            offload = "none" if self._settings.offload == "auto" else self._settings.offload
+            return plan_memory(
+                demand, psutil.virtual_memory().total, offload=offload, tiling=_off_unless_on(self._settings)
+            )
+        # All of the device, so that every process of a run comes to the same plan and tiles make the same pixels.
+        total = torch.cuda.get_device_properties(device).total_memory
+        capped = int(total * torch.cuda.get_per_process_memory_fraction(device))
+        return plan_memory(demand, capped, offload=self._settings.offload, tiling=self._settings.vae_tiling)
+
+    def _check_free(self, plan: MemoryPlan) -> None:
+        """Refuse now what would run out of memory after an hour."""
+        device = self._device()
+        if device.type == "cpu":
+            free = psutil.virtual_memory().available
+        else:
+            free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+        if plan.n_bytes > free:
+            raise WeightsError(
+                f"the {device.type} device must have {plan.n_bytes / GIB:.1f} GiB free for wan_s2v",
+                got=f"{free / GIB:.1f} GiB free of {plan.available_bytes / GIB:.1f}",
+                cure="End the other processes that use it, or choose a smaller size.",
+            )
+
+
+def _off_unless_on(settings: WanSettings) -> Literal["on", "off"]:
+    return "on" if settings.vae_tiling == "on" else "off"
+
+
+def _size_bytes(checkpoint: Checkpoint) -> int:
+    part = checkpoint.text_encoder
+    return sum(path.stat().st_size for path in (part.glob("*.safetensors") if part.is_dir() else [part]))
+
+
+def _described(plan: MemoryPlan) -> str:
+    return (
+        f"memory: {plan.n_bytes / GIB:.1f} GiB of {plan.available_bytes / GIB:.1f} GiB expected, offload "
+        f"{plan.offload}, VAE {'in tiles' if plan.is_tiled else 'whole'}"
+    )
