@@ -26,11 +26,12 @@ from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from s2v_pipeline.generation.wan_s2v.pipeline import WanSpeechToVideoPipeline
+from s2v_pipeline.generation.wan_s2v.prompt_tokens import END_TOKEN, TOKENIZER_FILE
 from s2v_pipeline.generation.wan_s2v.sampling import Sampling
 from s2v_pipeline.generation.wan_s2v.schedulers import make_scheduler
 from s2v_pipeline.generation.wan_s2v.speech_encoder import SpeechEncoder
 from s2v_pipeline.generation.wan_s2v.speech_features import clips_needed, to_30hz, video_frame_features
-from s2v_pipeline.generation.wan_s2v.text_encoder import END_TOKEN, TOKENIZER_FILE, build_text_encoder
+from s2v_pipeline.generation.wan_s2v.text_encoder import build_text_encoder
 from s2v_pipeline.generation.wan_s2v.transformer import WanS2VTransformer3DModel
 from s2v_pipeline.generation.wan_s2v.vae import build_vae
 from s2v_pipeline.inputs.picture_size import official_size
