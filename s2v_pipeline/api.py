@@ -18,7 +18,7 @@ from typing import Any, Self
 from s2v_pipeline.artifacts import atomic_path, file_sha256
 from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.inputs.source import InputSource, given_source
-from s2v_pipeline.settings import Quality
+from s2v_pipeline.setting_groups import Quality
 
 _NAME_HASH_LETTERS = 8  # tells apart inputs whose files have the same names
 
@@ -47,19 +47,20 @@ class SpeechToVideo:
 
     Args:
         project_dir: folder of s2v.toml, data/ and the Dagster instance; the working folder when absent.
-        num_gpus: GPUs to use; the generators of this version run on CPUs, so only 0 is taken.
+        num_gpus: GPUs that a video must be made with, or be refused: 0 or 1; absent, generator and `wan.device` say.
 
     Raises:
-        SettingsError: num_gpus is not 0, or a setting is wrong.
+        SettingsError: num_gpus is neither 0 nor 1, or a setting is wrong.
     """
 
-    def __init__(self, *, project_dir: Path | str | None = None, num_gpus: int = 0) -> None:
-        if num_gpus != 0:
+    def __init__(self, *, project_dir: Path | str | None = None, num_gpus: int | None = None) -> None:
+        if num_gpus not in (None, 0, 1):
             raise SettingsError(
-                "num_gpus must be 0: the generator 'portrait' runs on CPUs",
+                "num_gpus must be 0 or 1: portrait runs on CPUs, and one worker makes the chunks of wan_s2v",
                 got=str(num_gpus),
                 cure="Leave num_gpus out.",
             )
+        self._num_gpus = num_gpus
         # Dagster takes over a second to import; `from s2v_pipeline import SpeechToVideo` must not.
         from s2v_pipeline.defs.launch import Project
 
@@ -114,12 +115,20 @@ class SpeechToVideo:
             SettingsError: a value is not.
             S2VError: the run failed; the message names it.
         """
+        from s2v_pipeline.defs.chunk_steps import placement_of
         from s2v_pipeline.defs.launch import register, run_here
 
         flags = flag_layer(quality=quality, width=width, height=height, fps=fps, generator=generator, seed=seed)
         source = command_source(
             Path(image_path), Path(audio_path), prompt=prompt, transcript=transcript, settings=flags, name=name
         )
+        needed = placement_of(self._project.pipeline.settings_for(source).settings).n_gpus
+        if self._num_gpus not in (None, needed):
+            raise SettingsError(
+                f"num_gpus must be {needed} for this generator and wan.device",
+                got=str(self._num_gpus),
+                cure="Leave num_gpus out, or choose another generator or wan.device.",
+            )
         (input_id,) = register(self._project, self._instance, [source])
         outcome = run_here(self._project, self._instance, input_id, way_in="python")
         if outcome.error is not None or outcome.video is None:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from s2v_pipeline.errors import S2VError
-from s2v_pipeline.settings import Quality, flatten, load_settings
+from s2v_pipeline.setting_groups import Quality
+from s2v_pipeline.settings import flatten, load_settings
 
 if TYPE_CHECKING:
     from s2v_pipeline.defs.launch import Project, RunOutcome
     from s2v_pipeline.inputs.source import InputSource
-    from s2v_pipeline.settings import Settings
+    from s2v_pipeline.setting_groups import Settings
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130  # the shell's convention: 128 + SIGINT

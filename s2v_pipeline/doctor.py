@@ -1,7 +1,8 @@
 """`s2v doctor`: what is installed, what this machine offers, whether it is enough, and the cure where it is not.
 
 Belongs here: judgements.
-Does not belong here: measuring the machine (machine), reading versions (installed), printing (cli), mending anything.
+Does not belong here: what only wan_s2v needs (doctor_wan), measuring the machine (machine), reading versions
+(installed), printing (cli), mending anything.
 
 Nothing here raises because something is missing: that is what a finding is for. What may be missing is imported where
 it is looked for, and Ray, which takes long and starts threads, in a process of its own.
@@ -17,13 +18,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from s2v_pipeline import machine
+from s2v_pipeline.doctor_wan import wan_findings
+from s2v_pipeline.findings import Finding
 from s2v_pipeline.installed import installed_version, requirements
-from s2v_pipeline.settings import Settings
+from s2v_pipeline.setting_groups import Settings
 
 DISTRIBUTION = "s2v_pipeline"
 OLDEST_PYTHON = (3, 11)
@@ -37,7 +38,6 @@ _DISK_NEEDED_BYTES = 1 * _GIB  # a minute of 512x512 video with all that it is m
 _RAY_IMPORT_TIMEOUT_S = 60.0  # takes 1 s; many times that on a cold disk
 _REINSTALL = "pip install -c constraints.txt -e ."
 _OPENCV_WHEELS = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
-_WAN_PACKAGES = ("torch", "diffusers", "transformers")
 _CODECS = (  # (FFmpeg's name, PyAV's mode, what for)
     ("libx264", "w", "video out"),
     ("aac", "w", "sound out"),
@@ -46,32 +46,6 @@ _CODECS = (  # (FFmpeg's name, PyAV's mode, what for)
     ("flac", "r", "sound in"),
     ("mp3", "r", "sound in"),
 )
-
-Status = Literal["ok", "warning", "problem"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        name: what.
-        status: ok; warning: works, or works for others than you; problem: making a video will fail.
-        detail: what was found.
-        cure: what to do about it; empty only where all is well.
-
-    Raises:
-        ValueError: a warning or a problem without a cure.
-    """
-
-    name: str
-    status: Status
-    detail: str
-    cure: str = ""
-
-    def __post_init__(self) -> None:
-        if self.status != "ok" and not self.cure:
-            raise ValueError(f"a {self.status} needs a cure; got none for {self.name!r}: {self.detail}")
 
 
 def diagnose(settings: Settings) -> tuple[Finding, ...]:
@@ -90,8 +64,7 @@ def diagnose(settings: Settings) -> tuple[Finding, ...]:
         _disk(settings.paths.artifacts),
         *(_folder(name, getattr(settings.paths, name)) for name in ("inputs", "artifacts", "dagster_home")),
         *_ports(settings),
-        _gpus(),
-        _wan_extra(settings),
+        *wan_findings(settings),
     )
 
 
@@ -278,23 +251,3 @@ def _ports(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"port {name}", "warning", f"{port}: {reason}", cure)
         else:
             yield Finding(f"port {name}", "ok", f"{port} is free")
-
-
-def _gpus() -> Finding:
-    try:
-        found = machine.gpus()
-    except (OSError, subprocess.SubprocessError) as error:
-        return Finding("gpus", "warning", f"nvidia-smi: {error}", "Mend the driver; portrait needs no GPU.")
-    return Finding("gpus", "ok", "; ".join(found) if found else "none; portrait needs none")
-
-
-def _wan_extra(settings: Settings) -> Finding:
-    missing = [name for name in _WAN_PACKAGES if importlib.util.find_spec(name) is None]
-    cure = "pip install -e '.[wan]'"
-    if not missing:
-        return Finding("extra wan", "ok", "installed")
-    if settings.generation.generator == "wan_s2v":
-        return Finding("extra wan", "problem", f"generator wan_s2v lacks {', '.join(missing)}", cure)
-    if len(missing) < len(_WAN_PACKAGES):
-        return Finding("extra wan", "warning", f"incomplete: {', '.join(missing)} missing", cure)
-    return Finding("extra wan", "ok", f"not installed; portrait needs none ({cure})")

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from s2v_pipeline.doctor import Finding, diagnose
-from s2v_pipeline.settings import Settings, resolve_settings
+from s2v_pipeline.doctor import diagnose
+from s2v_pipeline.findings import Finding
+from s2v_pipeline.setting_groups import Settings
+from s2v_pipeline.settings import resolve_settings
 
 NAMES = (
     "python", "package", "dependencies", "opencv", "codecs", "face model", "ray", "ray cluster", "cpus", "memory",
     "shared memory", "disk", "folder inputs", "folder artifacts", "folder dagster_home", "port dagster_port",
-    "port file_port", "gpus", "extra wan",
+    "port file_port", "gpus", "extra wan", "weights wan",
 )  # fmt: skip
 
 
@@ -165,8 +167,41 @@ def test_an_object_store_beyond_shared_memory_is_a_warning(tmp_path: Path) -> No
 def test_the_wan_generator_without_its_extra_is_a_problem(tmp_path: Path) -> None:
     finding = found(settings(tmp_path, generation={"generator": "wan_s2v"}), "extra wan")
     missing = [name for name in ("torch", "diffusers", "transformers") if importlib.util.find_spec(name) is None]
-    assert finding.status == ("problem" if missing else "ok")
     assert all(name in finding.detail for name in missing)
+    assert finding.status == ("problem" if missing or "+cpu" in finding.detail else "ok")
+    cpu = {"generation": {"generator": "wan_s2v"}, "wan": {"device": "cpu"}}
+    assert found(settings(tmp_path, **cpu), "extra wan").status == ("problem" if missing else "ok")
+
+
+def test_a_generator_whose_packages_are_missing_is_told_how_to_get_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    finding = found(settings(tmp_path, generation={"generator": "wan_s2v"}), "extra wan")
+    assert (finding.status, finding.cure) == ("problem", "pip install 's2v_pipeline[wan]'")
+    assert "torch" in finding.detail
+
+
+def test_weights_are_looked_for_where_they_are_said_to_be(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    assert found(settings(tmp_path), "weights wan").status == "ok"
+    assert found(settings(tmp_path, generation={"generator": "wan_s2v"}), "weights wan").status == "problem"
+    assert found(settings(tmp_path, wan={"weights": str(folder)}), "weights wan").status == "warning"
+    folder.mkdir()
+    chosen = {"generation": {"generator": "wan_s2v"}, "wan": {"weights": str(folder)}}
+    assert "neither config.json nor model_index.json" in found(settings(tmp_path, **chosen), "weights wan").detail
+    (folder / "config.json").write_text("{}")
+    assert found(settings(tmp_path, **chosen), "weights wan").status == "ok"
+
+
+def test_a_machine_without_a_gpu_is_a_problem_only_for_who_needs_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    chosen = {"generation": {"generator": "wan_s2v"}}
+    assert found(settings(tmp_path), "gpus").status == "ok"
+    assert found(settings(tmp_path, **chosen), "gpus").status == "problem"
+    assert found(settings(tmp_path, **chosen, wan={"device": "cpu"}), "gpus").status == "ok"
 
 
 @pytest.mark.parametrize(

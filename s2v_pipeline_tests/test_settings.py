@@ -14,14 +14,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from s2v_pipeline.errors import SettingsError
+from s2v_pipeline.setting_groups import MAX_FPS_NUMERATOR, PER_INPUT, PRESETS, Quality, Settings, WanSettings
 from s2v_pipeline.settings import (
-    MAX_FPS_NUMERATOR,
     MAX_SETTINGS_BYTES,
-    PER_INPUT_GROUPS,
-    PRESETS,
     PROJECT_FILE,
-    Quality,
-    Settings,
     environment_layer,
     flatten,
     load_settings,
@@ -105,10 +101,45 @@ def test_without_a_project_file_there_is_no_layer_of_it(tmp_path: Path) -> None:
 # Presets
 
 
-def test_every_quality_has_a_preset_that_can_be_used() -> None:
-    assert set(PRESETS) == set(get_args(Quality))
-    sizes = [resolved({"generation": {"quality": quality}}).video.width_px for quality in get_args(Quality)]
-    assert sizes == sorted(set(sizes))
+@pytest.mark.parametrize("generator", PRESETS)
+def test_every_quality_has_a_preset_that_can_be_used(generator: str) -> None:
+    assert set(PRESETS[generator]) == set(get_args(Quality))
+    found = [resolved({"generation": {"generator": generator, "quality": quality}}) for quality in get_args(Quality)]
+    sizes = [each.video.width_px * each.video.height_px for each in found]
+    assert sizes == sorted(sizes)
+    assert len({each.model_dump_json() for each in found}) == len(found)
+
+
+def test_the_generator_that_wins_chooses_the_table_of_presets() -> None:
+    layers = {
+        "s2v.toml": {"generation": {"quality": "low", "generator": "portrait"}},
+        "flags": {"generation": {"generator": "wan_s2v"}, "wan": {"steps": 8}},
+    }
+    found = resolve_settings(layers)
+    assert (found.settings.video.width_px, found.settings.video.fps) == (832, Fraction(16))
+    assert found.settings.video.framing == "picture"
+    assert (found.settings.wan.steps, found.settings.wan.guidance) == (8, 1.0)
+    assert (found.origins["wan.steps"], found.origins["wan.guidance"]) == ("flags", "preset low")
+    assert resolved({"generation": {"generator": "wan_s2v", "quality": "ultra"}}).wan == WanSettings()
+
+
+@pytest.mark.parametrize("generator", ["sora", 5, None, ["wan_s2v"]])
+def test_a_generator_without_presets_starts_from_the_defaults(generator: object) -> None:
+    layers = {"s2v.toml": {"generation": {"generator": generator}}}
+    if isinstance(generator, str):
+        assert resolve_settings(layers).origins["video.width_px"] == "default"
+    else:
+        with pytest.raises(SettingsError, match=r"generation\.generator"):
+            resolve_settings(layers)
+
+
+def test_texts_come_from_a_list_or_from_a_variable() -> None:
+    assert resolved({"wan": {"loras": ["a.safetensors", "b.safetensors@0.5"]}}).wan.loras == (
+        "a.safetensors",
+        "b.safetensors@0.5",
+    )
+    layer = environment_layer({"S2V_WAN__LORAS": "a.safetensors, b.safetensors@0.5,"})
+    assert resolve_settings({"environment": layer}).settings.wan.loras == ("a.safetensors", "b.safetensors@0.5")
 
 
 @pytest.mark.parametrize("order", [("quality", "width"), ("width", "quality")])
@@ -247,15 +278,26 @@ def test_a_rate_written_out_comes_back(fps: Fraction) -> None:
 
 
 def test_a_settings_file_is_a_layer(tmp_path: Path) -> None:
-    layer = read_settings_file(toml(tmp_path, '[video]\nfps = "30000/1001"\n'), groups=PER_INPUT_GROUPS)
+    layer = read_settings_file(toml(tmp_path, '[video]\nfps = "30000/1001"\n'), of_input=True)
     assert layer == {"video": {"fps": "30000/1001"}}
 
 
-@pytest.mark.parametrize("group", sorted(set(Settings.model_fields) - set(PER_INPUT_GROUPS)))
+@pytest.mark.parametrize("group", sorted(set(Settings.model_fields) - {name.partition(".")[0] for name in PER_INPUT}))
 def test_an_input_may_not_set_what_belongs_to_the_machine(tmp_path: Path, group: str) -> None:
     with pytest.raises(SettingsError, match="may set only video, generation") as caught:
-        read_settings_file(toml(tmp_path, f"[{group}]\n[video]\n"), groups=PER_INPUT_GROUPS)
+        read_settings_file(toml(tmp_path, f"[{group}]\n[video]\n"), of_input=True)
     assert caught.value.got == group
+
+
+@pytest.mark.parametrize("name", WanSettings.model_fields)
+def test_of_the_model_an_input_may_set_what_names_nothing_of_the_machine(tmp_path: Path, name: str) -> None:
+    path = toml(tmp_path, f"[wan]\n{name} = 4\n")
+    if name in ("steps", "solver", "shift", "guidance", "negative_prompt"):
+        assert read_settings_file(path, of_input=True) == {"wan": {name: 4}}
+    else:
+        with pytest.raises(SettingsError, match=r"may set only video, generation, wan\.steps") as caught:
+            read_settings_file(path, of_input=True)
+        assert caught.value.got == f"wan.{name}"
 
 
 @pytest.mark.parametrize(
@@ -319,7 +361,11 @@ def test_the_documentation_names_every_setting_with_its_default_and_every_preset
     for group, field in Settings.model_fields.items():
         for name, setting in cast("type[BaseModel]", field.annotation).model_fields.items():
             assert f"| `{group}.{name}` | `{setting.default}` | {setting.description} |" in text
-    for name, preset in PRESETS.items():
-        video = preset["video"]
-        size = f"{video['width_px']}x{video['height_px']}"
-        assert f"| `{name}` | {size} | crf {video['crf']}, {video['x264_preset']} |" in text
+    for generator, presets in PRESETS.items():
+        table = text[text.index(f"Presets of `{generator}`") :]
+        for name, preset in presets.items():
+            video, wan = preset["video"], preset.get("wan", {})
+            size = f"{video['width_px']}x{video['height_px']}"
+            cells = [f"`{name}`", size, f"crf {video['crf']}, {video['x264_preset']}"]
+            cells += [str(wan[column]) for column in ("steps", "solver", "guidance", "shift") if wan]
+            assert f"| {' | '.join(cells)} |" in table

@@ -20,15 +20,15 @@ from s2v_pipeline.audio.pitch import MAX_F0_HZ
 from s2v_pipeline.audio.voice_activity import ENTER_PROBABILITY
 from s2v_pipeline.media import Waveform
 
-ROW_S = 5.0
-"""Time a row shows: about 60 phones, whose names are still legible side by side."""
+ROW_S = 2.0
+"""Time a row shows: about 25 phones, whose names are still legible side by side."""
 
-MAX_ROWS = 6
-"""Rows at most, so that the picture of an hour is as small as that of half a minute."""
+MAX_ROWS = 10
+"""Rows at most, so that the picture of an hour is as small as that of 20 s."""
 
-_WIDTH_IN, _ROW_HEIGHT_IN, _DPI = 16.0, 3.0, 100  # 1600 px wide: one screen
-_COLUMNS = 1600  # one minimum and one maximum a pixel column stand for the samples in it
-_LETTER_S = 0.0023  # width of a letter of one point: words that a row cuts do not run into their neighbours
+_WIDTH_IN, _ROW_HEIGHT_IN, _DPI = 6.8, 2.0, 100  # 680 px: what the Dagster UI leaves for a picture on a usual screen
+_COLUMNS = 680  # one minimum and one maximum a pixel column stand for the samples in it
+_LETTER_S = 0.0022  # width of a letter of one point: words that a row cuts do not run into their neighbours
 _NARROW_S = 0.035  # phones shorter than this are named in smaller type
 # Heights of the bands in a row, as fractions of it, from below.
 _PHONES, _WORDS, _SOUND = (0.0, 0.16), (0.16, 0.32), (0.36, 1.0)
@@ -38,7 +38,7 @@ _SPEECH_COLOUR, _WAVE_COLOUR, _PITCH_COLOUR = "#e3f4e1", "#44546a", "#c0392b"
 
 
 def draw_alignment(waveform: Waveform, features: pd.DataFrame, phonemes: pd.DataFrame, path_png: Path) -> None:
-    """Write a PNG of the first 30 s at most, in rows of 5 s.
+    """Write a PNG of the first 20 s at most, in rows of 2 s.
 
     Args:
         waveform: the speech, any rate.

@@ -1,11 +1,12 @@
-"""Requests of a whole plan, cut from the input's tables.
+"""Requests of a whole plan, cut from the input's tables and its sound.
 
-Belongs here: slicing phonemes and features to what each chunk may look at.
+Belongs here: slicing phonemes, features and sound to what each chunk may look at; the keys of a chain.
 Does not belong here: the request's own rules and hash (request), where chunks start and stop (plan).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,6 +14,8 @@ import pandas as pd
 
 from s2v_pipeline.chunks.plan import ChunkPlan, chunk_seed
 from s2v_pipeline.chunks.request import FEATURE_COLUMNS, PHONEME_COLUMNS, ChunkRequest, FileRef
+from s2v_pipeline.chunks.speech_window import cut_window, rounded_level_rms
+from s2v_pipeline.media import Waveform
 from s2v_pipeline.timebase import FrameSpan, frame_start_s
 
 
@@ -38,10 +41,23 @@ def build_requests(
     phonemes: pd.DataFrame,
     features: pd.DataFrame,
     context_s: float,
+    with_tables: bool = True,
+    sound: Waveform | None = None,
+    chained: bool = False,
 ) -> tuple[ChunkRequest, ...]:
-    """One request a chunk, each with `context_s` seconds of phonemes and features on both sides.
+    """One request a chunk, each with `context_s` seconds of phonemes, features and sound on both sides.
 
     A chunk sees nothing beyond its context, so an edit there leaves its key, and thus the chunk, as it is.
+
+    Args:
+        video: what is the same for all of them.
+        plan: which frames each one makes.
+        phonemes, features: of the whole speech.
+        context_s: how far a chunk looks beyond its frames.
+        with_tables: whether the generator takes phonemes and features; where not, it is given none, and what is derived
+            from them is zero.
+        sound: the whole speech, where the generator listens to it.
+        chained: whether the generator needs to know which chunk is the last.
 
     Raises:
         ValueError: the features do not have exactly one row a frame of the plan.
@@ -52,8 +68,11 @@ def build_requests(
     # Exact seconds, rounded up to whole frames: the feature context is never shorter than the phoneme context.
     context_exact_s = Fraction(repr(context_s))
     context_frames = -int(-(context_exact_s * video.fps) // 1)
-    phoneme_table = phonemes.loc[:, list(PHONEME_COLUMNS)]
-    feature_table = features.loc[:, list(FEATURE_COLUMNS)]
+    # Without rows, tables have no share in the requests.
+    n_phonemes, n_features = (len(phonemes), len(features)) if with_tables else (0, 0)
+    phoneme_table = phonemes.loc[:, list(PHONEME_COLUMNS)].head(n_phonemes)
+    feature_table = features.loc[:, list(FEATURE_COLUMNS)].head(n_features)
+    level_rms = rounded_level_rms(sound) if sound is not None else 0.0
 
     requests = []
     for index, frames in enumerate(plan.chunks):
@@ -75,8 +94,20 @@ def build_requests(
                 portrait=video.portrait,
                 phonemes=phoneme_table[touches].reset_index(drop=True),
                 features=feature_table.iloc[seen.start_frame : seen.stop_frame].reset_index(drop=True),
-                speech_level_db=video.speech_level_db,
-                median_f0_hz=video.median_f0_hz,
+                speech_level_db=video.speech_level_db if with_tables else 0,
+                median_f0_hz=video.median_f0_hz if with_tables else 0,
+                sound=None
+                if sound is None
+                else cut_window(sound, frames, video.fps, context_s=context_exact_s, level_rms=level_rms),
+                is_last=chained and index == len(plan.chunks) - 1,
             )
         )
     return tuple(requests)
+
+
+def chain_keys(requests: Sequence[ChunkRequest], fingerprint: str) -> tuple[str, ...]:
+    """Keys of chained chunks, each of which depends on the one before it; known before anything is made."""
+    keys: list[str] = []
+    for request in requests:
+        keys.append(request.key(fingerprint, keys[-1] if keys else ""))
+    return tuple(keys)

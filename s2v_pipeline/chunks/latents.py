@@ -1,4 +1,4 @@
-"""A chunk's latents on disk: one safetensors file.
+"""A chunk's latents on disk, and what it hands to the next chunk: one safetensors file.
 
 Belongs here: saving and loading named arrays with the span that they decode to.
 Does not belong here: where the file lies and whether it may be used (artifacts).
@@ -19,26 +19,50 @@ from s2v_pipeline.errors import ArtifactError
 from s2v_pipeline.timebase import FrameSpan
 
 _SPAN_KEY = "frames"
+_CARRY_PREFIX = "carry."  # of the names of what the next chunk starts from
+_Arrays = Mapping[str, NDArray[np.generic]]
 
 
-def save_latents(path: Path, frames: FrameSpan, latents: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write latents and their span; not atomic by itself."""
-    contiguous = {name: np.ascontiguousarray(array) for name, array in latents.items()}
+def save_latents(path: Path, frames: FrameSpan, latents: _Arrays, carry: _Arrays | None = None) -> None:
+    """Write latents, their span and the carry for the next chunk; not atomic by itself.
+
+    Raises:
+        ValueError: a latent's name starts as those of the carry do.
+    """
+    if any(name.startswith(_CARRY_PREFIX) for name in latents):
+        raise ValueError(f"names of latents must not start with {_CARRY_PREFIX!r}; got {sorted(latents)}")
+    arrays = {**latents, **{f"{_CARRY_PREFIX}{name}": array for name, array in (carry or {}).items()}}
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     save_file(contiguous, path, metadata={_SPAN_KEY: json.dumps([frames.start_frame, frames.stop_frame])})
 
 
 def load_latents(path: Path) -> tuple[FrameSpan, dict[str, NDArray[np.generic]]]:
-    """Read what `save_latents` wrote.
+    """Span and latents that `save_latents` wrote, without the carry.
 
     Raises:
         ArtifactError: not such a file.
     """
+    return _load(path, carry=False)
+
+
+def load_carry(path: Path) -> dict[str, NDArray[np.generic]]:
+    """The carry that `save_latents` wrote; empty where there was none.
+
+    Raises:
+        ArtifactError: not such a file.
+    """
+    _, arrays = _load(path, carry=True)
+    return {name.removeprefix(_CARRY_PREFIX): array for name, array in arrays.items()}
+
+
+def _load(path: Path, *, carry: bool) -> tuple[FrameSpan, dict[str, NDArray[np.generic]]]:
     try:
         with safe_open(path, framework="numpy") as file:
             start_frame, stop_frame = json.loads((file.metadata() or {})[_SPAN_KEY])
             if type(start_frame) is not int or type(stop_frame) is not int:
                 raise ValueError(f"a frame span is two whole numbers; got {start_frame!r}, {stop_frame!r}")
-            return FrameSpan(start_frame, stop_frame), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            names = [name for name in file.keys() if name.startswith(_CARRY_PREFIX) is carry]  # noqa: SIM118 (not a mapping)
+            return FrameSpan(start_frame, stop_frame), {name: file.get_tensor(name) for name in names}
     # TypeError and AttributeError: a dtype that NumPy lacks (bfloat16, float8), or JSON of another shape.
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(

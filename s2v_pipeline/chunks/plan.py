@@ -39,18 +39,21 @@ class ChunkPlan:
         return self.chunks[-1].stop_frame
 
 
-def plan_chunks(n_frames: int, *, chunk_frames: int) -> ChunkPlan:
+def plan_chunks(n_frames: int, *, chunk_frames: int, first_chunk_frames: int | None = None) -> ChunkPlan:
     """Chunks of `chunk_frames` frames each, counted from the first frame; the last one holds the rest.
+
+    Some generators make another number of frames in the first chunk, where none lie before it.
 
     Boundaries lie on a fixed grid, so that a longer audio leaves the earlier chunks as they are.
 
     Raises:
-        ValueError: either number is not positive.
+        ValueError: a number is not positive.
     """
-    if n_frames < 1 or chunk_frames < 1:
-        raise ValueError(f"n_frames and chunk_frames must be positive; got {n_frames} and {chunk_frames}")
-    starts = range(0, n_frames, chunk_frames)
-    return ChunkPlan(tuple(FrameSpan(start, min(start + chunk_frames, n_frames)) for start in starts))
+    first_frames = chunk_frames if first_chunk_frames is None else first_chunk_frames
+    if min(n_frames, chunk_frames, first_frames) < 1:
+        raise ValueError(f"n_frames and chunk_frames must be positive; got {n_frames}, {chunk_frames}, {first_frames}")
+    stops = [*range(first_frames, n_frames, chunk_frames), n_frames]
+    return ChunkPlan(tuple(FrameSpan(start, stop) for start, stop in zip([0, *stops], stops, strict=False)))
 
 
 def chunk_seed(input_seed: int, chunk_index: int) -> int:

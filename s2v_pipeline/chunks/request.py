@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from s2v_pipeline.artifacts import content_key
+from s2v_pipeline.chunks.speech_window import SpeechWindow
 from s2v_pipeline.timebase import FrameSpan
 
 PHONEME_COLUMNS = ("phone", "start_s", "end_s")
@@ -47,10 +48,15 @@ class ChunkRequest:
         prompt: the user's words.
         portrait: PNG of exactly (height_px, width_px), RGB, the face framed for this size.
         phonemes: rows that touch the chunk or its context, sorted by start: phone (ARPABET without stress, or SIL),
-            start_s, end_s.
-        features: one row a video frame, for the chunk's frames and its context, sorted by frame.
-        speech_level_db: loudness of the whole speech's active parts (rms dBFS), rounded to whole dB.
-        median_f0_hz: of the voiced frames of the whole speech, rounded to 5 Hz; 0 where nothing is voiced.
+            start_s, end_s. No rows for generators that take no tables.
+        features: one row a video frame, for the chunk's frames and its context, sorted by frame. No rows for generators
+            that take no tables.
+        speech_level_db: loudness of the whole speech's active parts (rms dBFS), rounded to whole dB; 0 for generators
+            that take no tables.
+        median_f0_hz: of the voiced frames of the whole speech, rounded to 5 Hz; 0 where nothing is voiced, and for
+            generators that take no tables.
+        sound: the speech itself, for generators that listen to it.
+        is_last: whether no chunk follows, so that nobody needs its carry; only set for chained generators.
 
     Raises:
         ValueError: an empty chunk, a size or rate that is not positive, or a table without its columns.
@@ -70,6 +76,8 @@ class ChunkRequest:
     features: pd.DataFrame
     speech_level_db: int
     median_f0_hz: int
+    sound: SpeechWindow | None = None
+    is_last: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.frames) or self.fps <= 0 or min(self.width_px, self.height_px) <= 0:
@@ -83,7 +91,19 @@ class ChunkRequest:
                 raise ValueError(f"a chunk's tables need the columns {columns}; missing {sorted(missing)}")
 
     def key(self, generator_fingerprint: str, carry_key: str = "") -> str:
-        """Hash of everything that the chunk's pixels depend on; paths and the input's name are not part of it."""
+        """Hash of everything that the chunk's file depends on; paths and the input's name are not part of it.
+
+        Args:
+            generator_fingerprint: of what makes it.
+            carry_key: key of the chunk before it, where that is needed. So the keys of a whole chain are known before
+                anything is made.
+        """
+        # Names that only some generators use enter where they are used: the keys of the others stay as they are.
+        optional: dict[str, object] = {}
+        if self.sound is not None:
+            optional["sound"] = self.sound.sha256
+        if self.is_last:
+            optional["is_last"] = True
         return content_key(
             {
                 "generator": generator_fingerprint,
@@ -97,6 +117,7 @@ class ChunkRequest:
                 "phonemes": _table_sha256(self.phonemes, PHONEME_COLUMNS),
                 "features": _table_sha256(self.features, FEATURE_COLUMNS),
                 "level": [self.speech_level_db, self.median_f0_hz],
+                **optional,
             }
         )
 

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from s2v_pipeline.clips.probe import probe_clip
 from s2v_pipeline.errors import MediaError
 from s2v_pipeline.media import FrameBatch
-from s2v_pipeline.settings import VideoSettings
+from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import FrameSpan
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
-from s2v_pipeline.settings import ClusterSettings
+from s2v_pipeline.setting_groups import ClusterSettings
 
 ResultT = TypeVar("ResultT")
 ResultT_co = TypeVar("ResultT_co", covariant=True)
@@ -42,7 +42,7 @@ class ExecutorInfo:
 
 @runtime_checkable
 class ChunkExecutor(Protocol):
-    """Runs independent tasks; the order of completion is free, the order of results is the order of tasks.
+    """Runs tasks; the order of results is the order of tasks.
 
     The first task that fails ends the others and its error is raised; what they had finished is on disk. An interrupt
     (KeyboardInterrupt, Dagster's termination) frees the workers before it goes on.
@@ -52,11 +52,25 @@ class ChunkExecutor(Protocol):
         """Begin to make workers available; returns at once."""
         ...
 
-    def run(self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None]) -> list[ResultT]:
+    def run(
+        self,
+        tasks: Sequence[Task[ResultT]],
+        on_done: Callable[[ResultT], None],
+        *,
+        in_order: bool = False,
+        n_gpus: int = 0,
+    ) -> list[ResultT]:
         """Results of all tasks; `on_done` is called in the caller's thread as each one ends.
 
+        Args:
+            tasks: what to do.
+            on_done: takes each result.
+            in_order: one task after another on one worker, which keeps what it loaded. Otherwise tasks are independent
+                and done side by side in any order.
+            n_gpus: GPUs that the worker takes; more than 0 only with `in_order`.
+
         Raises:
-            ClusterError: workers could not be had, or died more often than the settings allow.
+            ClusterError: workers or GPUs could not be had, or workers died more often than the settings allow.
             Exception: whatever a task raised.
         """
         ...
@@ -76,8 +90,16 @@ class InProcessExecutor:
     def start(self) -> None:
         """Nothing to do: the process is there."""
 
-    def run(self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None]) -> list[ResultT]:
-        """See `ChunkExecutor.run`."""
+    def run(
+        self,
+        tasks: Sequence[Task[ResultT]],
+        on_done: Callable[[ResultT], None],
+        *,
+        in_order: bool = False,
+        n_gpus: int = 0,
+    ) -> list[ResultT]:
+        """See `ChunkExecutor.run`; the order is kept in any case, and the process has the GPUs that it has."""
+        del in_order, n_gpus
         results = []
         for task in tasks:
             result = task.run()

@@ -1,7 +1,7 @@
-"""Chunks on Ray: a local one started for the run, or an existing one by address. The only module that imports ray.
+"""Chunks on Ray: a local one started for the run, or an existing one by address.
 
-Belongs here: connecting, submitting, waiting, cancelling, giving back.
-Does not belong here: what tasks do, which tasks there are, Dagster.
+Belongs here: connecting, submitting side by side, waiting, cancelling, giving back.
+Does not belong here: one worker for all tasks (ordered_worker), what tasks do, which tasks there are, Dagster.
 
 Ray is imported inside functions: definitions and code servers load without it.
 """
@@ -18,14 +18,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from s2v_pipeline.cluster.executor import ExecutorInfo, ResultT, Task
+from s2v_pipeline.cluster.ordered_worker import GpuError, OrderedWorker
+from s2v_pipeline.cluster.task_results import POLL_S, task_result
 from s2v_pipeline.errors import ClusterError, S2VError
-from s2v_pipeline.settings import ClusterSettings
+from s2v_pipeline.setting_groups import ClusterSettings
 
 _log = logging.getLogger(__name__)
 
-# Ray's own blocking waits swallow the interrupt by which Dagster terminates a run; polling lets it through. A tenth of
-# a second is short beside a chunk and costs nothing measurable.
-_POLL_S = 0.1
 _BYTES_PER_MB = 1 << 20
 _NAMESPACE = "s2v_pipeline"
 # Since 2.59 Ray decides by the presence of a token file whether it authenticates; processes of one cluster must agree,
@@ -37,7 +36,7 @@ _TOKEN_BYTES = 32
 
 
 class RayExecutor:
-    """Runs each task as a Ray task with one CPU.
+    """Runs each task as a Ray task with one CPU, or all of them in order in one actor (ordered_worker).
 
     `start` connects in a background thread, so that a local Ray comes up while the audio is analysed.
 
@@ -77,8 +76,17 @@ class RayExecutor:
             n_cpus=int(resources.get("CPU", 0)),
         )
 
-    def run(self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None]) -> list[ResultT]:
+    def run(
+        self,
+        tasks: Sequence[Task[ResultT]],
+        on_done: Callable[[ResultT], None],
+        *,
+        in_order: bool = False,
+        n_gpus: int = 0,
+    ) -> list[ResultT]:
         """See `ChunkExecutor.run`; a task whose worker dies is redone `task_retries` times."""
+        if n_gpus and not in_order:
+            raise ValueError("tasks that need a GPU run in order: one worker holds it for all of them")
         if not tasks:
             return []
         if self._is_lost:
@@ -86,6 +94,31 @@ class RayExecutor:
             self.stop()
             self._is_lost = False
         self._wait_until_connected()
+        try:
+            if in_order:
+                return self._run_in_order(tasks, on_done, n_gpus)
+            return self._run_side_by_side(tasks, on_done)
+        except GpuError:
+            raise  # Ray itself is well
+        except ClusterError:
+            # Whether a worker or the whole of Ray is gone cannot be told apart safely; the next try starts afresh.
+            self._is_lost = True
+            raise
+
+    def _run_in_order(
+        self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None], n_gpus: int
+    ) -> list[ResultT]:
+        # A local Ray has nothing else to do meanwhile, and gives its workers as many threads as CPUs.
+        n_cpus = max(1, self.info().n_cpus) if self._owns_cluster else 1
+        results = []
+        with OrderedWorker(n_cpus=n_cpus, n_gpus=n_gpus, task_retries=self._settings.task_retries) as worker:
+            for task in tasks:
+                result = worker.run(task)
+                on_done(result)
+                results.append(result)
+        return results
+
+    def _run_side_by_side(self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None]) -> list[ResultT]:
         import ray
 
         remote: Any = ray.remote(num_cpus=1, max_retries=self._settings.task_retries, retry_exceptions=False)(_run_task)
@@ -96,14 +129,10 @@ class RayExecutor:
             while pending:
                 done, pending = ray.wait(pending, num_returns=len(pending), timeout=0)
                 for ref in done:
-                    results[indices[ref]] = _result(ref, tasks[indices[ref]], self._settings.task_retries)
+                    results[indices[ref]] = task_result(ref, tasks[indices[ref]], self._settings.task_retries)
                     on_done(results[indices[ref]])
                 if pending and not done:
-                    time.sleep(_POLL_S)
-        except ClusterError:
-            # Whether a worker or the whole of Ray is gone cannot be told apart safely; the next try starts afresh.
-            self._is_lost = True
-            raise
+                    time.sleep(POLL_S)
         finally:
             for ref in pending:
                 ray.cancel(ref, force=True)
@@ -120,7 +149,7 @@ class RayExecutor:
     def _wait_until_connected(self) -> None:
         self.start()
         # A wait with a timeout returns to Python often enough for an interrupt to be raised.
-        while not self._connected.wait(_POLL_S):
+        while not self._connected.wait(POLL_S):
             pass
         if self._error is not None:
             raise self._error
@@ -197,26 +226,6 @@ def _run_task(task: Task[ResultT]) -> ResultT:
     # One CPU was asked for: OpenCV's own threads would fight with the other workers.
     cv2.setNumThreads(1)
     return task.run()
-
-
-def _result(ref: Any, task: Task[ResultT], task_retries: int) -> ResultT:
-    import ray
-
-    try:
-        result: ResultT = ray.get(ref)
-    except ray.exceptions.RayTaskError as error:
-        # Ray wraps what the task raised; the pipeline's own errors come out as themselves.
-        if isinstance(error.cause, S2VError):
-            raise error.cause from error
-        raise
-    except (ray.exceptions.RayError, ray.exceptions.RaySystemError) as error:
-        raise ClusterError(
-            f"the worker of {task.label} must live until its work is done, at most {task_retries} of them may die",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
-            cure="Finished chunks are kept: run it again. If it happens again, look at the worker's memory "
-            "(`s2v doctor`) and lower cluster.num_cpus.",
-        ) from error
-    return result
 
 
 def _probe(address: str, timeout_s: float) -> None:

@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2v_pipeline.artifacts import ArtifactStore, content_key
-from s2v_pipeline.chunks.latents import load_latents, save_latents
+from s2v_pipeline.chunks.latents import load_carry, load_latents, save_latents
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.encode import encode_clip
 from s2v_pipeline.errors import GenerationError
-from s2v_pipeline.generation.protocol import GeneratedChunk
-from s2v_pipeline.generation.registry import GeneratorSpec, generator_names, import_generator, load_generator
+from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
+from s2v_pipeline.generation.registry import generator_names, generator_profile, import_generator, load_generator
+from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.media import FrameBatch
-from s2v_pipeline.settings import VideoSettings
+from s2v_pipeline.setting_groups import VideoSettings
 
 _log = logging.getLogger(__name__)
 
@@ -36,11 +37,20 @@ _KEY_LETTERS_IN_NAME = 16  # 64 bits: enough that two keys of one input never sh
 
 @dataclass(frozen=True)
 class GenerateChunk:
-    """Make one chunk's latents and store them."""
+    """Make one chunk's latents and store them, with what the next chunk starts from.
+
+    Attributes:
+        spec: what makes them.
+        request: of which chunk.
+        store: where they go.
+        previous_key: key of the chunk before it, of which the store holds the carry; "" for independent chunks and for
+            the first of a chain.
+    """
 
     spec: GeneratorSpec
     request: ChunkRequest
     store: ArtifactStore
+    previous_key: str = ""
 
     @property
     def label(self) -> str:
@@ -51,27 +61,50 @@ class GenerateChunk:
         """See `Task`."""
         started_at = time.perf_counter()
         generator = load_generator(self.spec)
-        if generator.chained:
+        if bool(self.previous_key) is not (generator.chained and self.request.index > 0):
             raise GenerationError(
-                "chunks must be independent: they are made side by side",
-                got=f"{self.spec.name!r}, whose chunks need the carry of the one before",
-                cure="Choose another generation.generator.",
+                "a chained generator's chunks need the one before, and no others do",
+                got=f"{self.label} of {self.spec.name!r}, " + ("with one" if self.previous_key else "without"),
+                cure="Report this: the plan and the generator do not fit each other.",
             )
-        key = self.request.key(generator.fingerprint)
+        key = self.request.key(generator.fingerprint, self.previous_key)
         part = _part_name(self.request.index, key, ".safetensors")
         made = not self.store.holds(LATENTS_ASSET, self.request.input_id, part, key=key)
         if made:
-            chunk = generator.generate(self.request, None)
+            chunk = generator.generate(self.request, self._carry())
+            if generator.chained and not self.request.is_last and chunk.carry is None:
+                raise GenerationError(
+                    "a chained generator hands a carry to the next chunk",
+                    got=f"none from {self.label} of {self.spec.name!r}",
+                    cure="Report this: it is an error of the generator.",
+                )
+            carry = None if chunk.carry is None else chunk.carry.tensors
             self.store.write(
                 LATENTS_ASSET,
                 self.request.input_id,
                 part,
-                lambda path: save_latents(path, chunk.frames, chunk.latents),
+                lambda path: save_latents(path, chunk.frames, chunk.latents, carry),
                 key=key,
                 made_by=generator.fingerprint,
-                sources={"portrait": self.request.portrait.sha256},
+                sources={"portrait": self.request.portrait.sha256, **self._previous_source()},
             )
         return _chunk_file(self.request, part, key, made, started_at)
+
+    def _carry(self) -> Carry | None:
+        if not self.previous_key:
+            return None
+        part = _part_name(self.request.index - 1, self.previous_key, ".safetensors")
+        tensors = load_carry(self.store.read_path(LATENTS_ASSET, self.request.input_id, part))
+        if not tensors:
+            raise GenerationError(
+                f"{part} must hold what the next chunk starts from",
+                got="latents alone",
+                cure="Delete the file and materialise chunk_latents for this partition again.",
+            )
+        return Carry(self.previous_key, tensors)
+
+    def _previous_source(self) -> dict[str, str]:
+        return {"previous": self.previous_key} if self.previous_key else {}
 
 
 @dataclass(frozen=True)
@@ -92,7 +125,7 @@ class RenderClip:
     @property
     def key(self) -> str:
         """Hash of what the clip depends on: the latents and everything that changes their encoding."""
-        encoding: Mapping[str, object] = self.video.model_dump(mode="json", exclude={"audio_kbps"})
+        encoding: Mapping[str, object] = self.video.model_dump(mode="json", exclude={"audio_kbps", "framing"})
         return content_key({"latents": self.latents.key, "encoding": dict(encoding), "code": CLIP_CODE_VERSION})
 
     def run(self) -> ChunkFile:
@@ -120,13 +153,16 @@ class RenderClip:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """What a new worker does first: load this module and the generator's code, so that no chunk waits for them."""
+    """What a new worker does first: load this module and the generator's code, so that no chunk waits for them.
+
+    What one worker loads alone is not loaded here, where it would take memory in all of them.
+    """
 
     generator: str
 
     def __call__(self) -> None:
         """Import; an unknown name is left to the first chunk to refuse."""
-        if self.generator in generator_names():
+        if self.generator in generator_names() and not generator_profile(self.generator).ONE_WORKER:
             import_generator(self.generator)
 
 

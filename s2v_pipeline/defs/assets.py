@@ -14,15 +14,22 @@ from s2v_pipeline.audio.features import describe_speech, extract_features
 from s2v_pipeline.audio.voice_activity import speech_probabilities, speech_segments
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.cluster.executor import ChunkExecutor
-from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
 from s2v_pipeline.defs import presentation as show
-from s2v_pipeline.defs.chunk_steps import generator_of, manifest_of, plan_requests, settings_of
+from s2v_pipeline.defs.chunk_steps import (
+    clip_tasks,
+    latents_tasks,
+    manifest_of,
+    placement_of,
+    plan_requests,
+    settings_of,
+)
 from s2v_pipeline.defs.instance import GENERATOR_POOL
 from s2v_pipeline.defs.partitions import INPUTS
 from s2v_pipeline.defs.previews import write_portrait_preview, write_sheet_preview
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import report_progress, run_tasks, user_errors_are_final
 from s2v_pipeline.defs.values import value_version
+from s2v_pipeline.generation.registry import check_generator
 from s2v_pipeline.inputs.prepare import prepare_input
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.timebase import frames_for_samples
@@ -55,6 +62,7 @@ def speech_inputs(
     with user_errors_are_final(context):
         source = pipeline.catalogue().get(context.partition_key)
         resolved = pipeline.settings_for(source)
+        check_generator(resolved.settings)
         value = prepare_input(source, resolved.settings, pipeline.store())
         write_portrait_preview(
             pipeline.store(), "speech_inputs", value.input_id, value.framed.name, key=value.framed.sha256
@@ -163,16 +171,16 @@ def chunk_latents(
     audio_features: pd.DataFrame,
     phoneme_alignments: pd.DataFrame,
 ) -> dg.MaterializeResult[ChunkManifest]:
-    """One safetensors file a chunk, made side by side on Ray; of the generator `portrait`, the motion of the face.
+    """One safetensors file a chunk, made on Ray: side by side, or one from another where the generator chains them.
 
+    Of the generator `portrait` it is the motion of the face, of `wan_s2v` what its video decoder takes.
     A chunk that was made once for the same request is found and not made again.
     """
     with user_errors_are_final(context):
         settings = settings_of(context, pipeline)
-        spec = generator_of(settings)
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
-        tasks = [GenerateChunk(spec, request, pipeline.store()) for request in requests]
-        chunks = run_tasks(context, executor, tasks)
+        tasks = latents_tasks(settings, requests, pipeline.store())
+        chunks = run_tasks(context, executor, tasks, placement_of(settings))
         value = manifest_of("chunk_latents", settings, speech_inputs, chunks)
     return dg.MaterializeResult(
         value=value,
@@ -199,20 +207,15 @@ def rendered_clips(
     phoneme_alignments: pd.DataFrame,
     chunk_latents: ChunkManifest,
 ) -> dg.MaterializeResult[ChunkManifest]:
-    """One H.264 clip a chunk, drawn and encoded side by side on Ray.
+    """One H.264 clip a chunk, drawn and encoded on Ray.
 
     The only time that the picture is encoded with loss. A clip that was made once is found and not made again.
     """
     with user_errors_are_final(context):
         settings = settings_of(context, pipeline)
-        spec = generator_of(settings)
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
-        video = settings.video
-        tasks = [
-            RenderClip(spec, request, latents, video, pipeline.store())
-            for request, latents in zip(requests, chunk_latents.chunks, strict=True)
-        ]
-        clips = run_tasks(context, executor, tasks)
+        tasks = clip_tasks(settings, requests, chunk_latents, pipeline.store())
+        clips = run_tasks(context, executor, tasks, placement_of(settings))
         value = manifest_of("rendered_clips", settings, speech_inputs, clips)
     return dg.MaterializeResult(
         value=value,

@@ -1,34 +1,36 @@
-"""What the two steps that work chunk by chunk share: the plan's requests and the manifest of what came of them.
+"""What the two steps that work chunk by chunk share: the plan's requests, their tasks, the manifest of what came out.
 
-Belongs here: from stored values and settings to requests.
+Belongs here: from stored values and settings to requests and tasks.
 Does not belong here: the assets (assets), running tasks (running).
 """
 
 from __future__ import annotations
 
-from fractions import Fraction
+from collections.abc import Sequence
 
 import dagster as dg
 import pandas as pd
 
-from s2v_pipeline.chunks.build import VideoRequest, build_requests
+from s2v_pipeline.artifacts import ArtifactStore
+from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform
+from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
-from s2v_pipeline.chunks.plan import plan_chunks
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
+from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
 from s2v_pipeline.defs.resources import PipelineResource
-from s2v_pipeline.generation.registry import GeneratorSpec, generator_context_s, load_generator, words_understood
+from s2v_pipeline.defs.running import Placement
+from s2v_pipeline.generation.registry import check_generator, generator_profile, load_generator, spec_of
 from s2v_pipeline.inputs.speech_input import SpeechInput
-from s2v_pipeline.settings import Settings
+from s2v_pipeline.setting_groups import Settings
 
 
 def settings_of(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Settings:
-    """Settings of the input that the step is about."""
-    return pipeline.settings_for(pipeline.catalogue().get(context.partition_key)).settings
-
-
-def generator_of(settings: Settings) -> GeneratorSpec:
-    """The generator that the settings name, as workers take it."""
-    return GeneratorSpec(settings.generation.generator, settings.paths.face_model)
+    """Settings of the input that the step is about; model files are named so that a worker finds them, too."""
+    settings = pipeline.settings_for(pipeline.catalogue().get(context.partition_key)).settings
+    folder = pipeline.folder().absolute()
+    weights = None if settings.wan.weights is None else folder / settings.wan.weights
+    loras = tuple(str(folder / lora) for lora in settings.wan.loras)
+    return settings.model_copy(update={"wan": settings.wan.model_copy(update={"weights": weights, "loras": loras})})
 
 
 def plan_requests(
@@ -38,8 +40,18 @@ def plan_requests(
     features: pd.DataFrame,
     phonemes: pd.DataFrame,
 ) -> tuple[ChunkRequest, ...]:
-    """The plan's requests; the same in every step and process, as they follow from stored values alone."""
-    chunk_frames = max(1, round(Fraction(repr(settings.generation.chunk_s)) * speech.fps))
+    """The plan's requests; the same in every step and process, as they follow from stored values alone.
+
+    Raises:
+        SettingsError: the generator is not there, is not installed, or cannot make what the settings ask for.
+    """
+    check_generator(settings)
+    profile = generator_profile(settings.generation.generator)
+    store = pipeline.store()
+    sound = None
+    if profile.WANTS_SOUND:
+        path = store.read_path("speech_inputs", speech.input_id, speech.speech.name)
+        sound = read_waveform(path, rate_hz=SPEECH_RATE_HZ)
     video = VideoRequest(
         input_id=speech.input_id,
         fps=speech.fps,
@@ -47,19 +59,51 @@ def plan_requests(
         height_px=speech.height_px,
         input_seed=settings.generation.seed,
         prompt=speech.prompt,
-        portrait=FileRef(
-            pipeline.store().read_path("speech_inputs", speech.input_id, speech.framed.name), speech.framed.sha256
-        ),
+        portrait=FileRef(store.read_path("speech_inputs", speech.input_id, speech.framed.name), speech.framed.sha256),
         speech_level_db=features.attrs["speech_level_db"],
         median_f0_hz=features.attrs["median_f0_hz"],
     )
     return build_requests(
         video,
-        plan_chunks(len(features), chunk_frames=chunk_frames),
+        profile.chunk_plan(len(features), settings),
         phonemes=phonemes,
         features=features,
-        context_s=generator_context_s(settings.generation.generator),
+        context_s=profile.CONTEXT_S,
+        with_tables=profile.WANTS_TABLES,
+        sound=sound,
+        chained=profile.CHAINED,
     )
+
+
+def latents_tasks(
+    settings: Settings, requests: Sequence[ChunkRequest], store: ArtifactStore
+) -> tuple[GenerateChunk, ...]:
+    """One task a chunk; those of a chain know the key of the chunk before."""
+    spec = spec_of(settings)
+    previous = [""] * len(requests)
+    if generator_profile(spec.name).CHAINED:
+        previous[1:] = chain_keys(requests, load_generator(spec).fingerprint)[:-1]
+    return tuple(
+        GenerateChunk(spec, request, store, previous_key)
+        for request, previous_key in zip(requests, previous, strict=True)
+    )
+
+
+def clip_tasks(
+    settings: Settings, requests: Sequence[ChunkRequest], latents: ChunkManifest, store: ArtifactStore
+) -> tuple[RenderClip, ...]:
+    """One task a chunk."""
+    spec = spec_of(settings)
+    return tuple(
+        RenderClip(spec, request, chunk, settings.video, store)
+        for request, chunk in zip(requests, latents.chunks, strict=True)
+    )
+
+
+def placement_of(settings: Settings) -> Placement:
+    """Where the generator's tasks run."""
+    profile = generator_profile(settings.generation.generator)
+    return Placement(in_order=profile.CHAINED or profile.ONE_WORKER, n_gpus=profile.n_gpus(settings))
 
 
 def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: list[ChunkFile]) -> ChunkManifest:
@@ -68,10 +112,10 @@ def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: lis
         input_id=speech.input_id,
         asset=asset,
         generator=settings.generation.generator,
-        fingerprint=load_generator(generator_of(settings)).fingerprint,
+        fingerprint=load_generator(spec_of(settings)).fingerprint,
         fps=speech.fps,
         width_px=speech.width_px,
         height_px=speech.height_px,
-        prompt_words=words_understood(settings.generation.generator, speech.prompt),
+        prompt_words=generator_profile(settings.generation.generator).words_understood(speech.prompt),
         chunks=tuple(chunks),
     )

@@ -27,7 +27,7 @@ from s2v_pipeline.defs.io_manager import load_value
 from s2v_pipeline.defs.jobs import JOB_NAME
 from s2v_pipeline.defs.partitions import PARTITIONS_NAME
 from s2v_pipeline.defs.resources import PipelineResource
-from s2v_pipeline.defs.running import INTERRUPTED
+from s2v_pipeline.defs.running import INTERRUPTED, is_interrupt
 from s2v_pipeline.errors import ArtifactError, GenerationError, InputError, ManifestError, S2VError
 from s2v_pipeline.inputs.source import InputSource
 from s2v_pipeline.settings import ResolvedSettings, load_settings
@@ -230,7 +230,7 @@ def _was_interrupted(instance: dg.DagsterInstance, run_id: str) -> bool:
             kind = failure.user_failure_data.metadata.get("kind")
             if kind is not None and kind.value == INTERRUPTED:
                 return True
-        elif failure.error is not None and failure.error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+        elif is_interrupt(failure.error):
             return True
     return False
 

@@ -23,7 +23,8 @@ from s2v_pipeline.cluster.executor import ExecutorInfo
 from s2v_pipeline.defs.previews import preview_part
 from s2v_pipeline.fileserver import artifact_url
 from s2v_pipeline.inputs.speech_input import SpeechInput
-from s2v_pipeline.settings import ResolvedSettings, Settings, flatten
+from s2v_pipeline.setting_groups import Settings
+from s2v_pipeline.settings import ResolvedSettings, flatten
 from s2v_pipeline.video.manifest import FinalVideo
 
 Metadata = Mapping[str, Any]

@@ -17,7 +17,8 @@ from s2v_pipeline.cluster.tasks import WarmUp
 from s2v_pipeline.defs.instance import mark_process
 from s2v_pipeline.inputs.catalogue import InputCatalogue
 from s2v_pipeline.inputs.source import InputSource
-from s2v_pipeline.settings import ResolvedSettings, Settings, load_settings
+from s2v_pipeline.setting_groups import Settings
+from s2v_pipeline.settings import ResolvedSettings, load_settings
 
 CATALOGUE_FOLDER = "catalogue"
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.cluster.executor import ChunkExecutor, Task
-from s2v_pipeline.errors import InputError, S2VError, SettingsError
+from s2v_pipeline.errors import InputError, S2VError, SettingsError, WeightsError
 from s2v_pipeline.progress_bars import PROGRESS_LOGGER
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
@@ -21,6 +23,7 @@ _progress = logging.getLogger(PROGRESS_LOGGER)
 ProgressCallback = Callable[[int, int], None]
 INTERRUPTED = "Interrupted"
 """The `kind` in the metadata of a step's failure that an interrupt caused."""
+_INTERRUPTS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
 
 
 def report_progress(context: dg.AssetExecutionContext) -> ProgressCallback:
@@ -37,15 +40,18 @@ def report_progress(context: dg.AssetExecutionContext) -> ProgressCallback:
 def user_errors_are_final(context: dg.AssetExecutionContext) -> Generator[None, None, None]:
     """Turn errors that no retry can mend into failures that Dagster does not retry.
 
-    Bad input and settings fail at once with their message. An interrupt (Terminate in the UI) must not become a step
-    retry either (https://github.com/dagster-io/dagster/issues/15026).
+    Bad input, settings and weights fail at once with their message. An interrupt (Terminate in the UI, Ctrl-C) must not
+    become a step retry either (https://github.com/dagster-io/dagster/issues/15026). One that comes just before or after
+    the body, as while the value is stored, has become one already: the next body to start ends the run.
 
     Raises:
         dagster.Failure: instead of those; everything else passes as it is.
     """
     try:
+        if _run_was_interrupted(context):
+            raise KeyboardInterrupt
         yield
-    except (InputError, SettingsError) as error:
+    except (InputError, SettingsError, WeightsError) as error:
         raise dg.Failure(
             description=str(error),
             metadata={
@@ -70,8 +76,33 @@ def user_errors_are_final(context: dg.AssetExecutionContext) -> Generator[None, 
         ) from interrupt
 
 
+def is_interrupt(error: SerializableErrorInfo | None) -> bool:
+    """Whether an interrupt caused an error, however often it was wrapped on its way."""
+    while error is not None:
+        if error.cls_name in _INTERRUPTS:
+            return True
+        error = error.cause or error.context
+    return False
+
+
+def _run_was_interrupted(context: dg.AssetExecutionContext) -> bool:
+    retries = context.instance.all_logs(context.run.run_id, of_type=dg.DagsterEventType.STEP_UP_FOR_RETRY)
+    return any(is_interrupt(entry.get_dagster_event().step_retry_data.error) for entry in retries)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the tasks of a step run; see `ChunkExecutor.run`."""
+
+    in_order: bool = False
+    n_gpus: int = 0
+
+
 def run_tasks(
-    context: dg.AssetExecutionContext, executor: ChunkExecutor, tasks: Sequence[Task[ChunkFile]]
+    context: dg.AssetExecutionContext,
+    executor: ChunkExecutor,
+    tasks: Sequence[Task[ChunkFile]],
+    placement: Placement,
 ) -> list[ChunkFile]:
     """Run one task a chunk; each one that ends is logged and counted."""
     report = report_progress(context)
@@ -94,4 +125,4 @@ def run_tasks(
         )
         report(n_done, len(tasks))
 
-    return executor.run(tasks, on_done)
+    return executor.run(tasks, on_done, in_order=placement.in_order, n_gpus=placement.n_gpus)

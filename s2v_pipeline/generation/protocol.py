@@ -25,7 +25,8 @@ class Carry:
     """What a chained generator hands from one chunk to the next.
 
     Attributes:
-        key: hash that stands for the content in the next chunk's key.
+        key: of the chunk that hands it on, `request.key(fingerprint, key of the carry that it was given, or "")`; it
+            stands for the content in the next chunk's key.
         tensors: name -> array.
     """
 
@@ -40,7 +41,7 @@ class GeneratedChunk:
     Attributes:
         frames: which frames they decode to.
         latents: name -> array; the first axis of each is time.
-        carry: for the next chunk; None where chunks are independent.
+        carry: for the next chunk; None where chunks are independent, and of a request that `is_last`.
     """
 
     frames: FrameSpan

@@ -1,32 +1,23 @@
 """Which generators there are; each is imported only when somebody asks for it.
 
-Belongs here: their names, how one is made from a small value that can be sent to a worker, how much context one needs.
+Belongs here: their names, how one is made from a small value that can be sent to a worker, what is known of
+one without loading it.
 Does not belong here: any import of an implementation at the top of this file; what generators do (protocol).
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from s2v_pipeline.errors import SettingsError
+from s2v_pipeline.generation.profile import GeneratorProfile
 from s2v_pipeline.generation.protocol import Generator
-
-
-@dataclass(frozen=True)
-class GeneratorSpec:
-    """What a worker needs to make a generator; picklable.
-
-    Attributes:
-        name: of a registered generator.
-        face_model_path: another copy of face_landmarker.task; None takes the packaged one.
-    """
-
-    name: str
-    face_model_path: Path | None = None
+from s2v_pipeline.generation.spec import GeneratorSpec
+from s2v_pipeline.setting_groups import Settings
 
 
 @dataclass(frozen=True)
@@ -34,26 +25,28 @@ class _Entry:
     """Modules of one generator.
 
     Attributes:
-        factory_module: has `make_generator(face_model_path)`.
-        context_module: has `CONTEXT_S`.
-        prompt_module: has `style_from_prompt(prompt)`, whose value has `understood`.
+        factory_module: has `make_generator(spec)`, which is cheap: weights are loaded when the first chunk needs them.
+        profile_module: is a `GeneratorProfile`.
     """
 
     factory_module: str
-    context_module: str
-    prompt_module: str
+    profile_module: str
 
 
 _GENERATORS: Mapping[str, _Entry] = {
     "portrait": _Entry(
         factory_module="s2v_pipeline.generation.portrait.generator",
-        context_module="s2v_pipeline.generation.portrait.motion",
-        prompt_module="s2v_pipeline.generation.portrait.style",
+        profile_module="s2v_pipeline.generation.portrait.profile",
+    ),
+    "wan_s2v": _Entry(
+        factory_module="s2v_pipeline.generation.wan_s2v.generator",
+        profile_module="s2v_pipeline.generation.wan_s2v.profile",
     ),
 }
 
 # One generator a process for each spec: loading the face model takes longer than a chunk's first frames. Generators
-# keep no state of a request, so that sharing one changes no result.
+# keep no state of a request, so that sharing one changes no result. Of those that one worker loads alone, only the
+# latest is kept: two would not fit.
 _loaded: dict[GeneratorSpec, Generator] = {}
 _loading = threading.Lock()
 
@@ -63,17 +56,49 @@ def generator_names() -> tuple[str, ...]:
     return tuple(sorted(_GENERATORS))
 
 
+def spec_of(settings: Settings) -> GeneratorSpec:
+    """The generator that the settings name, with those of them that it looks at."""
+    name = settings.generation.generator
+    return (
+        GeneratorSpec(name, wan=settings.wan) if name == "wan_s2v" else GeneratorSpec(name, settings.paths.face_model)
+    )
+
+
+def generator_profile(name: str) -> GeneratorProfile:
+    """What is known of a generator without loading it.
+
+    Raises:
+        SettingsError: no generator has this name.
+    """
+    profile: GeneratorProfile = importlib.import_module(_entry(name).profile_module)
+    return profile
+
+
+def check_generator(settings: Settings) -> None:
+    """See that the generator of the settings can run here and make what they ask for, before any work is done.
+
+    Raises:
+        SettingsError: it is not there, is not installed, or cannot make such a video.
+    """
+    _check_installed(settings.generation.generator)
+    generator_profile(settings.generation.generator).check_video(settings)
+
+
 def load_generator(spec: GeneratorSpec) -> Generator:
     """The generator of a spec; the same one for equal specs in a process.
 
     Raises:
-        SettingsError: no generator has this name.
-        ArtifactError: its model file is missing or damaged.
+        SettingsError: no generator has this name, or what it needs is not installed.
+        ArtifactError, WeightsError: its model files are missing or damaged.
     """
     entry = _entry(spec.name)
     with _loading:
         if spec not in _loaded:
-            generator = importlib.import_module(entry.factory_module).make_generator(spec.face_model_path)
+            _check_installed(spec.name)
+            if generator_profile(spec.name).ONE_WORKER:
+                for other in [each for each in _loaded if each.name == spec.name]:
+                    del _loaded[other]
+            generator = importlib.import_module(entry.factory_module).make_generator(spec)
             if not isinstance(generator, Generator):
                 raise TypeError(f"{entry.factory_module} must make a Generator; made {type(generator).__name__}")
             _loaded[spec] = generator
@@ -84,29 +109,20 @@ def import_generator(name: str) -> None:
     """Import a generator's code and what it needs, without loading a model.
 
     Raises:
-        SettingsError: no generator has this name.
+        SettingsError: no generator has this name, or what it needs is not installed.
     """
+    _check_installed(name)
     importlib.import_module(_entry(name).factory_module)
 
 
-def generator_context_s(name: str) -> float:
-    """Seconds of phonemes and features that a generator looks at before and after its frames.
-
-    Raises:
-        SettingsError: no generator has this name.
-    """
-    return float(importlib.import_module(_entry(name).context_module).CONTEXT_S)
-
-
-def words_understood(name: str, prompt: str) -> tuple[str, ...]:
-    """Words of a prompt that a generator acts on; the others change nothing.
-
-    Raises:
-        SettingsError: no generator has this name.
-    """
-    style = importlib.import_module(_entry(name).prompt_module).style_from_prompt(prompt)
-    understood: tuple[str, ...] = style.understood
-    return understood
+def _check_installed(name: str) -> None:
+    missing = [package for package in generator_profile(name).PACKAGES if importlib.util.find_spec(package) is None]
+    if missing:
+        raise SettingsError(
+            f"the generator {name} needs what the extra 'wan' installs",
+            got=f"no {', '.join(missing)}",
+            cure="pip install 's2v_pipeline[wan]'",
+        )
 
 
 def _entry(name: str) -> _Entry:

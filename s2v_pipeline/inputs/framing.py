@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from s2v_pipeline.errors import FaceError
 from s2v_pipeline.faces.landmarker import Face
-from s2v_pipeline.settings import InputSettings
+from s2v_pipeline.setting_groups import InputSettings
 
 _log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from s2v_pipeline.errors import ImageError
-from s2v_pipeline.settings import InputSettings
+from s2v_pipeline.setting_groups import InputSettings
 
 _log = logging.getLogger(__name__)
 

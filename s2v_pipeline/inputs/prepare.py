@@ -4,8 +4,9 @@ Belongs here: the order of the checks, the parts and their keys.
 Does not belong here: how a picture (image, framing) or a recording (speech) is read, where sources come from (scan,
 manifest), the value that comes out (speech_input).
 
-Parts of an input: `portrait.png` (whole, upright, sRGB), `framed.png` (exactly the video's size), `speech.flac`, and
-the facts about either in JSON, so that parts which were made before for the same bytes and settings are not made again.
+Parts of an input: `portrait.png` (whole, upright, sRGB), `framed.png` (exactly the video's size, which the settings say
+or, where the whole picture is framed, the picture), `speech.flac`, and the facts about either in JSON, so that parts
+which were made before for the same bytes and settings are not made again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from s2v_pipeline.artifacts import ArtifactStore, content_key, disk_errors, file_sha256
-from s2v_pipeline.errors import FaceError, InputError
+from s2v_pipeline.errors import FaceError, ImageError, InputError
 from s2v_pipeline.faces.landmarker import LEFT_EYE_OUTER, RIGHT_EYE_OUTER, FaceLandmarker
 from s2v_pipeline.inputs.framing import choose_face, frame_portrait, head_angles, notes_on_choice
 from s2v_pipeline.inputs.image import load_portrait
@@ -31,7 +32,8 @@ from s2v_pipeline.inputs.speech_input import ASSET, FaceFacts, Part
 from s2v_pipeline.inputs.speech_input import (
     SpeechInput as SpeechInput,
 )  # callers of `prepare_input` find its value here
-from s2v_pipeline.settings import Settings
+from s2v_pipeline.inputs.whole_picture import frame_whole_picture
+from s2v_pipeline.setting_groups import Settings
 
 PORTRAIT_PART = "portrait.png"
 FRAMED_PART = "framed.png"
@@ -81,7 +83,7 @@ def prepare_input(source: InputSource, settings: Settings, store: ArtifactStore)
             "name": source.name,
             "prompt": source.prompt,
             "transcript": source.transcript,
-            "width_px": settings.video.width_px,
+            "width_px": settings.video.width_px,  # unless the portrait has a say in its size, see below
             "height_px": settings.video.height_px,
             "fps": settings.video.fps,
             "sources": {"image": portrait.pop("source"), "audio": speech.pop("source")},
@@ -104,6 +106,7 @@ def _portrait(
             "image": original.sha256,
             "face_model": landmarker.model_sha256,
             "size_px": [width_px, height_px],
+            **({"framing": "picture"} if settings.video.framing == "picture" else {}),
             "limits": [limits.max_image_mb, limits.max_image_mpx, limits.min_face_px],
         }
     )
@@ -113,9 +116,12 @@ def _portrait(
         faces = landmarker.find(loaded.pixels)
         try:
             face = choose_face(faces, loaded.pixels.shape, limits)
-        except FaceError as error:
+            if settings.video.framing == "picture":
+                framed = frame_whole_picture(loaded.pixels, max_area_px=width_px * height_px)
+            else:
+                framed = frame_portrait(loaded.pixels, face, width_px=width_px, height_px=height_px)
+        except (FaceError, ImageError) as error:
             raise error.about(source.image.name) from error
-        framed = frame_portrait(loaded.pixels, face, width_px=width_px, height_px=height_px)
         original.check_unchanged()
         angles = head_angles(face)
         eyes_px = face.landmarks_px[[RIGHT_EYE_OUTER, LEFT_EYE_OUTER], :2]
@@ -135,6 +141,8 @@ def _portrait(
                 )
             ),
             "crop_px": list(framed.crop_px),
+            "height_px": framed.pixels.shape[0],
+            "width_px": framed.pixels.shape[1],
             "source": original.sha256,
             "notes": [f"portrait: {note}" for note in notes],
         }

@@ -16,7 +16,8 @@ from typing import Any, Literal, get_args
 from s2v_pipeline.artifacts import content_key
 from s2v_pipeline.errors import ManifestError
 from s2v_pipeline.inputs.slug import input_slug, is_slug
-from s2v_pipeline.settings import MAX_SETTINGS_BYTES, PER_INPUT_GROUPS, Layer, flatten, resolve_settings
+from s2v_pipeline.setting_groups import PER_INPUT, Layer, not_for_inputs
+from s2v_pipeline.settings import MAX_SETTINGS_BYTES, flatten, resolve_settings
 
 Origin = Literal["folder", "pair", "manifest", "command"]
 # Where an input's own settings come from, as the user knows it; a pair has none.
@@ -60,7 +61,7 @@ class InputSource:
         audio: speech, absolute path.
         prompt: free words; may be empty.
         transcript: what is said, or None where it is not known.
-        settings: nested settings of this input alone; only the groups of `PER_INPUT_GROUPS`.
+        settings: nested settings of this input alone; only what `PER_INPUT` names.
         origin: how it was given.
 
     Raises:
@@ -244,13 +245,13 @@ def check_settings(layer: Layer, where: str) -> None:
     """See that an input's own settings name only what an input may set, with values that the rules take.
 
     Raises:
-        ManifestError: a group that belongs to the machine, or a value that is not a plain scalar.
+        ManifestError: a setting that belongs to the machine, or a value that is not a plain scalar.
         SettingsError: an unknown name or a refused value.
     """
-    refused = sorted(str(group) for group in layer if group not in PER_INPUT_GROUPS)
+    refused = not_for_inputs(layer)
     if refused:
         raise ManifestError(
-            f"settings of an input may set only {', '.join(PER_INPUT_GROUPS)}",
+            f"settings of an input may set only {', '.join(PER_INPUT)}",
             got=", ".join(refused),
             cure="Move them to s2v.toml beside the project.",
         )

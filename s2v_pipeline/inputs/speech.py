@@ -28,7 +28,7 @@ from s2v_pipeline.artifacts import atomic_path
 from s2v_pipeline.errors import AudioError
 from s2v_pipeline.inputs.flac import FlacWriter, check_written
 from s2v_pipeline.inputs.sound_header import mp3_states_length, riff_part_present
-from s2v_pipeline.settings import InputSettings
+from s2v_pipeline.setting_groups import InputSettings
 
 _LOG = logging.getLogger(__name__)
 

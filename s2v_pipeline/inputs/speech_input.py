@@ -54,7 +54,7 @@ class SpeechInput:
     Attributes:
         input_id, name, prompt, transcript: as in `InputSource`.
         n_samples, rate_hz, channels: of `speech`; their quotient is the input's length.
-        width_px, height_px, fps: of the video that is asked for.
+        width_px, height_px, fps: of the video that will be made.
         portrait: PNG of the whole upright portrait.
         framed: PNG of exactly (height_px, width_px).
         speech: FLAC; its first sample is time zero.

@@ -20,7 +20,7 @@ from s2v_pipeline import __version__
 from s2v_pipeline.artifacts import ArtifactStore, content_key
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.inputs.speech_input import SpeechInput
-from s2v_pipeline.settings import PER_INPUT_GROUPS, Settings
+from s2v_pipeline.setting_groups import Settings
 from s2v_pipeline.video.frames import SheetLabels, write_contact_sheet, write_poster
 from s2v_pipeline.video.manifest import FinalVideo
 from s2v_pipeline.video.mux import AssembledVideo, assemble_video
@@ -168,7 +168,7 @@ def _metadata(
             "speech_sha256": speech.speech.sha256,
             "notes": list(speech.notes),
         },
-        "settings": settings.model_dump(mode="json", include=set(PER_INPUT_GROUPS)),
+        "settings": _settings_that_change_the_video(settings),
         "alignment": {name: phonemes.attrs[name] for name in ("method", "fallbacks", "notes")},
         "generator": {
             "name": clips.generator,
@@ -204,6 +204,16 @@ def _metadata(
             "audio_resampled": assembled.resampled,
         },
     }
+
+
+def _settings_that_change_the_video(settings: Settings) -> dict[str, Any]:
+    """What a reader needs to judge the video or make it again; names of this machine's folders are left out."""
+    shown = settings.model_dump(mode="json", include={"video", "generation", "wan"}, exclude={"wan": {"weights"}})
+    if settings.generation.generator != "wan_s2v":
+        del shown["wan"]
+    else:
+        shown["wan"]["loras"] = [Path(lora).name for lora in settings.wan.loras]
+    return shown
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

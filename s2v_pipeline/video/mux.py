@@ -28,7 +28,7 @@ from av.video.stream import VideoStream
 from s2v_pipeline.clips.container import only_video_stream, open_mp4
 from s2v_pipeline.clips.probe import PictureFormat, probe_clip
 from s2v_pipeline.errors import MediaError
-from s2v_pipeline.settings import VideoSettings
+from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import frame_start_s, frames_for_samples
 from s2v_pipeline.video.probe import VideoProbe, probe_video
 from s2v_pipeline.video.sound import SoundFormat, SpeechTrack, aac_format, add_aac_stream, flac_format

@@ -17,15 +17,17 @@ from s2v_pipeline.alignment.choose import align_speech
 from s2v_pipeline.artifacts import file_sha256
 from s2v_pipeline.audio.decode import read_waveform
 from s2v_pipeline.audio.features import describe_speech, extract_features
-from s2v_pipeline.chunks.build import VideoRequest, build_requests
+from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
 from s2v_pipeline.chunks.plan import ChunkPlan, plan_chunks
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
 from s2v_pipeline.faces.landmarker import FaceLandmarker
-from s2v_pipeline.generation.registry import GeneratorSpec, generator_context_s, load_generator
+from s2v_pipeline.generation.registry import generator_profile, load_generator
+from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.inputs.framing import frame_portrait
 from s2v_pipeline.inputs.image import load_portrait
 from s2v_pipeline.inputs.speech import copy_speech
-from s2v_pipeline.settings import InputSettings
+from s2v_pipeline.media import Waveform
+from s2v_pipeline.setting_groups import InputSettings
 from s2v_pipeline.timebase import FrameSpan, frames_for_samples
 
 FPS = Fraction(25)
@@ -46,7 +48,7 @@ class Speech:
             plan,
             phonemes=self.phonemes,
             features=self.features,
-            context_s=generator_context_s("portrait"),
+            context_s=generator_profile("portrait").CONTEXT_S,
         )
 
 
@@ -111,7 +113,7 @@ def test_a_change_beyond_the_context_leaves_a_chunk_s_key(speech: Speech) -> Non
     same = [a == b for a, b in zip(before, after, strict=True)]
     first_affected = next(index for index, kept in enumerate(same) if not kept)
     assert all(same[:first_affected])
-    reach_s = plan.chunks[first_affected].stop_frame / float(FPS) + generator_context_s("portrait")
+    reach_s = plan.chunks[first_affected].stop_frame / float(FPS) + generator_profile("portrait").CONTEXT_S
     assert reach_s > last_s
     assert first_affected > 0
 
@@ -131,6 +133,52 @@ def test_requests_follow_the_plan(speech: Speech) -> None:
     for request in requests:
         seen = FrameSpan(int(request.features["frame"].iloc[0]), int(request.features["frame"].iloc[-1]) + 1)
         assert seen == request.frames.widened(50, within=FrameSpan(0, plan.n_frames))
+
+
+def test_a_generator_that_listens_is_given_sound_and_no_tables(speech: Speech) -> None:
+    plan = plan_chunks(len(speech.features), chunk_frames=50)
+    samples = np.random.default_rng(0).normal(0, 0.1, 16_000 * 9).astype(np.float32)
+
+    def requests(sound: np.ndarray, phonemes: pd.DataFrame) -> tuple[ChunkRequest, ...]:
+        return build_requests(
+            speech.video,
+            plan,
+            phonemes=phonemes,
+            features=speech.features,
+            context_s=0.5,
+            with_tables=False,
+            sound=Waveform(sound, 16_000),
+            chained=True,
+        )
+
+    made = requests(samples, speech.phonemes)
+    assert [request.is_last for request in made] == [False] * (len(made) - 1) + [True]
+    assert made[0].sound is not None
+    assert made[1].sound is not None
+    assert (made[0].sound.first_sample, made[0].sound.samples.size) == (0, 16_000 * 5 // 2)
+    assert (made[1].sound.first_sample, made[1].sound.samples.size) == (16_000 * 3 // 2, 16_000 * 3)
+    np.testing.assert_array_equal(made[1].sound.samples, samples[16_000 * 3 // 2 :][: 16_000 * 3])
+    assert all(request.phonemes.empty and request.features.empty for request in made)
+
+    # Other words change nothing; another sound changes the chunks that hear it and, in a chain, all after them.
+    other_words = requests(samples, speech.phonemes.assign(phone="AA"))
+    assert chain_keys(other_words, "g") == chain_keys(made, "g")
+    louder = samples.copy()
+    louder[16_000 * 4] += 0.01
+    alone = [a.key("g") == b.key("g") for a, b in zip(made, requests(louder, speech.phonemes), strict=True)]
+    assert alone == [True, False, False, *[True] * (len(made) - 3)]
+    chained = [
+        a == b for a, b in zip(chain_keys(made, "g"), chain_keys(requests(louder, speech.phonemes), "g"), strict=True)
+    ]
+    assert chained == [True, *[False] * (len(made) - 1)]
+
+
+def test_keys_of_a_chain_hold_the_key_before(speech: Speech) -> None:
+    requests = speech.requests(plan_chunks(len(speech.features), chunk_frames=50))
+    keys = chain_keys(requests, "g")
+    assert keys[0] == requests[0].key("g")
+    assert keys[2] == requests[2].key("g", requests[1].key("g", keys[0]))
+    assert chain_keys(requests, "h")[0] != keys[0]
 
 
 def test_features_of_another_length_are_refused(speech: Speech) -> None:

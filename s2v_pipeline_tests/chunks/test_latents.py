@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.numpy import save_file
 
-from s2v_pipeline.chunks.latents import load_latents, save_latents
+from s2v_pipeline.chunks.latents import load_carry, load_latents, save_latents
 from s2v_pipeline.errors import ArtifactError
 from s2v_pipeline.timebase import FrameSpan
 
@@ -75,6 +75,32 @@ def test_the_same_latents_make_the_same_bytes(tmp_path: Path) -> None:
     save_latents(tmp_path / "1", FRAMES, latents)
     save_latents(tmp_path / "2", FRAMES, dict(reversed(latents.items())))
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_the_carry_lies_beside_the_latents_and_apart_from_them(tmp_path: Path) -> None:
+    latents = {"a": np.arange(4.0), "carried": np.arange(3)}
+    save_latents(tmp_path / "x", FRAMES, latents, {"a": np.arange(7), "motion": np.ones((2, 3), np.float16)})
+    frames, loaded = load_latents(tmp_path / "x")
+    carry = load_carry(tmp_path / "x")
+    assert frames == FRAMES
+    assert set(loaded) == {"a", "carried"}
+    assert set(carry) == {"a", "motion"}
+    np.testing.assert_array_equal(loaded["a"], np.arange(4.0))
+    np.testing.assert_array_equal(carry["a"], np.arange(7))
+    assert carry["motion"].dtype == np.float16
+
+
+def test_without_a_carry_there_is_none(tmp_path: Path) -> None:
+    save_latents(tmp_path / "x", FRAMES, {"a": np.zeros(3)})
+    assert load_carry(tmp_path / "x") == {}
+    (tmp_path / "y").write_bytes(b"nothing")
+    with pytest.raises(ArtifactError):
+        load_carry(tmp_path / "y")
+
+
+def test_a_latent_may_not_be_named_as_the_carry_is(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must not start with"):
+        save_latents(tmp_path / "x", FRAMES, {"carry.a": np.zeros(3)})
 
 
 def test_loaded_arrays_outlive_the_file(tmp_path: Path) -> None:

@@ -31,6 +31,16 @@ def test_longer_audio_leaves_earlier_chunks_as_they_are(n_frames: int, more: int
     assert after[len(before) - 1].start_frame == before[-1].start_frame
 
 
+@given(n_frames=FRAMES, first=FRAMES, chunk_frames=FRAMES)
+def test_the_first_chunk_may_have_another_length(n_frames: int, first: int, chunk_frames: int) -> None:
+    plan = plan_chunks(n_frames, chunk_frames=chunk_frames, first_chunk_frames=first)
+    assert plan.n_frames == n_frames
+    lengths = [len(chunk) for chunk in plan.chunks]
+    assert lengths[0] == min(first, n_frames)
+    assert all(length == chunk_frames for length in lengths[1:-1])
+    assert max(lengths[1:], default=0) <= chunk_frames
+
+
 @pytest.mark.parametrize(("n_frames", "chunk_frames"), [(0, 100), (-1, 100), (100, 0), (100, -1)])
 def test_nothing_to_plan(n_frames: int, chunk_frames: int) -> None:
     with pytest.raises(ValueError, match="must be positive"):

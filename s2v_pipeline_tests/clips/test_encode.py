@@ -14,7 +14,7 @@ from s2v_pipeline.clips.encode import KEYFRAME_INTERVAL_S, encode_clip
 from s2v_pipeline.clips.probe import probe_clip
 from s2v_pipeline.errors import MediaError
 from s2v_pipeline.media import FrameBatch
-from s2v_pipeline.settings import VideoSettings
+from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import FrameSpan
 from s2v_pipeline.video.frames import iter_frames
 from s2v_pipeline_tests.video.material import SETTINGS, SIDE_PX, batches, picture, write_clip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,14 +13,17 @@ import pandas as pd
 import pytest
 
 from s2v_pipeline.artifacts import ArtifactStore, file_sha256
+from s2v_pipeline.chunks.build import chain_keys
+from s2v_pipeline.chunks.latents import load_carry
+from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
 from s2v_pipeline.cluster import tasks
-from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
-from s2v_pipeline.errors import GenerationError
+from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip, WarmUp
+from s2v_pipeline.errors import ArtifactError, GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
-from s2v_pipeline.generation.registry import GeneratorSpec
+from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.media import FrameBatch
-from s2v_pipeline.settings import VideoSettings
+from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import FrameSpan
 
 N_FRAMES = 6
@@ -34,11 +37,17 @@ class Ramp:
     chained: bool = False
     n_generated: int = 0
     n_decoded: int = 0
+    carries: list[Carry | None] = field(default_factory=list)
+    forgets_its_carry: bool = False
 
     def generate(self, request: ChunkRequest, carry: Carry | None) -> GeneratedChunk:
         self.n_generated += 1
+        self.carries.append(carry)
         levels = np.arange(request.frames.start_frame, request.frames.stop_frame, dtype=np.float32)
-        return GeneratedChunk(request.frames, {"levels": levels})
+        if not self.chained or request.is_last or self.forgets_its_carry:
+            return GeneratedChunk(request.frames, {"levels": levels})
+        key = request.key(self.fingerprint, carry.key if carry else "")
+        return GeneratedChunk(request.frames, {"levels": levels}, Carry(key, {"last": levels[-1:]}))
 
     def decode(self, request: ChunkRequest, chunk: GeneratedChunk) -> Iterator[FrameBatch]:
         self.n_decoded += 1
@@ -141,10 +150,101 @@ def test_tasks_travel_to_workers(store: ArtifactStore, request_: ChunkRequest) -
     assert task.label == "latents of chunk 0"
 
 
-def test_a_chained_generator_is_refused_rather_than_run_without_its_carry(
+def chain(request: ChunkRequest, n_chunks: int = 3) -> tuple[ChunkRequest, ...]:
+    return tuple(
+        replace(
+            request,
+            index=index,
+            frames=FrameSpan(2 * index, 2 * index + 2),
+            is_last=index == n_chunks - 1,
+        )
+        for index in range(n_chunks)
+    )
+
+
+def chained_tasks(ramp: Ramp, requests: tuple[ChunkRequest, ...], store: ArtifactStore) -> list[GenerateChunk]:
+    ramp.chained = True
+    previous = ("", *chain_keys(requests, ramp.fingerprint)[:-1])
+    return [
+        GenerateChunk(GeneratorSpec("ramp"), request, store, key)
+        for request, key in zip(requests, previous, strict=True)
+    ]
+
+
+def test_a_chain_hands_its_carry_on_through_the_store(ramp: Ramp, store: ArtifactStore, request_: ChunkRequest) -> None:
+    tasks_ = chained_tasks(ramp, chain(request_), store)
+    files = [task.run() for task in tasks_]
+    assert [file.key for file in files] == list(chain_keys([task.request for task in tasks_], ramp.fingerprint))
+    first, second, third = ramp.carries
+    assert first is None
+    assert second is not None
+    assert third is not None
+    assert [(each.key, each.tensors["last"].tolist()) for each in (second, third)] == [
+        (files[0].key, [1.0]),
+        (files[1].key, [3.0]),
+    ]
+    assert load_carry(store.read_path("chunk_latents", "anna", files[2].part)) == {}
+    record = store.provenance("chunk_latents", "anna", files[1].part)
+    assert record is not None
+    assert record.sources["previous"] == files[0].key
+
+
+def test_a_chain_goes_on_where_it_stopped(ramp: Ramp, store: ArtifactStore, request_: ChunkRequest) -> None:
+    tasks_ = chained_tasks(ramp, chain(request_), store)
+    kept = [task.run() for task in tasks_[:2]]
+    again = [task.run() for task in tasks_]
+    assert [file.made for file in again] == [False, False, True]
+    assert [file.part for file in again[:2]] == [file.part for file in kept]
+    # A chunk that is lost is made again, and those after it, whose keys are the same, are not.
+    store.path("chunk_latents", "anna", again[0].part).unlink()
+    assert [task.run().made for task in tasks_] == [True, False, False]
+
+
+def test_a_longer_chain_makes_the_last_chunk_again_and_none_before(
     ramp: Ramp, store: ArtifactStore, request_: ChunkRequest
 ) -> None:
-    ramp.chained = True
-    with pytest.raises(GenerationError, match="chunks must be independent"):
-        GenerateChunk(GeneratorSpec("ramp"), request_, store).run()
-    assert ramp.n_generated == 0
+    for task in chained_tasks(ramp, chain(request_), store):
+        task.run()
+    longer = [task.run() for task in chained_tasks(ramp, chain(request_, 4), store)]
+    assert [file.made for file in longer] == [False, False, True, True]
+
+
+def test_a_chunk_without_the_one_before_is_refused(ramp: Ramp, store: ArtifactStore, request_: ChunkRequest) -> None:
+    first, second, _ = chained_tasks(ramp, chain(request_), store)
+    with pytest.raises(ArtifactError, match="must exist"):
+        second.run()
+    first.run()
+    assert second.run().made
+    assert ramp.n_generated == 2
+    for wrong in (replace(second, previous_key=""), replace(first, previous_key="aa")):
+        with pytest.raises(GenerationError, match="need the one before"):
+            wrong.run()
+    ramp.chained = False
+    with pytest.raises(GenerationError, match="need the one before"):
+        second.run()
+
+
+def test_a_carry_that_is_missing_is_told_at_once(ramp: Ramp, store: ArtifactStore, request_: ChunkRequest) -> None:
+    first, _, _ = chained_tasks(ramp, chain(request_), store)
+    ramp.forgets_its_carry = True
+    with pytest.raises(GenerationError, match="hands a carry to the next chunk"):
+        first.run()
+    assert list((store.root).rglob("*.safetensors")) == []
+
+
+def test_how_the_portrait_was_framed_does_not_remake_the_clip(
+    ramp: Ramp, store: ArtifactStore, request_: ChunkRequest
+) -> None:
+    latents = ChunkFile(0, FrameSpan(0, 4), "x", "aa", made=True, seconds_s=0.0, worker="w")
+    # A change of this key would make every clip of every video again.
+    clip = RenderClip(GeneratorSpec("ramp"), request_, latents, VideoSettings(), store)
+    assert clip.key == "5c215fbaa6c18c5d8100e7ab38dacb50b05717817e5905f0579061b348f2db7e"
+    assert replace(clip, video=VideoSettings(framing="picture")).key == clip.key
+
+
+def test_workers_are_not_warmed_up_for_what_one_worker_loads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported: list[str] = []
+    monkeypatch.setattr(tasks, "import_generator", imported.append)
+    for name in ("portrait", "wan_s2v", "unknown"):
+        WarmUp(name)()
+    assert imported == ["portrait"]

@@ -20,7 +20,7 @@ from s2v_pipeline.inputs.framing import (
     head_angles,
     notes_on_choice,
 )
-from s2v_pipeline.settings import InputSettings
+from s2v_pipeline.setting_groups import InputSettings
 
 Pixels = NDArray[np.uint8]
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 
 from s2v_pipeline.errors import ImageError
 from s2v_pipeline.inputs.image import MAX_SIDE_PX, LoadedPortrait, load_portrait
-from s2v_pipeline.settings import InputSettings
+from s2v_pipeline.setting_groups import InputSettings
 
 SAMPLE = Path(__file__).parents[2] / "data" / "samples" / "astronaut" / "portrait.png"
 LIMITS = InputSettings()

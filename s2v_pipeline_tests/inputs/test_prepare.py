@@ -20,10 +20,11 @@ from PIL import Image
 
 from s2v_pipeline.artifacts import PROVENANCE_SUFFIX, ArtifactStore, file_sha256
 from s2v_pipeline.errors import ArtifactError, AudioError, FaceError, ImageError, InputError
+from s2v_pipeline.inputs.picture_size import official_size, resize_and_crop
 from s2v_pipeline.inputs.prepare import prepare_input
 from s2v_pipeline.inputs.source import InputSource, given_source
 from s2v_pipeline.inputs.speech_input import ASSET, SpeechInput
-from s2v_pipeline.settings import Settings, VideoSettings
+from s2v_pipeline.setting_groups import Settings, VideoSettings
 from s2v_pipeline_tests.inputs.sound_files import read_sound, write_wav
 
 SAMPLE = Path(__file__).parents[2] / "data" / "samples" / "astronaut"
@@ -50,6 +51,39 @@ def sized(width_px: int, height_px: int) -> Settings:
 def times(store: ArtifactStore, input_id: str) -> dict[str, int]:
     folder = store.root / ASSET / input_id
     return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if PROVENANCE_SUFFIX not in path.name}
+
+
+def test_the_whole_picture_is_framed_at_a_size_of_its_own(source: InputSource, store: ArtifactStore) -> None:
+    with Image.open(source.image) as image:
+        wide = image.convert("RGB").crop((0, 40, image.width, image.height - 40))
+    wide.save(source.image)
+    settings = Settings(video=VideoSettings(width_px=320, height_px=192, fps=16, framing="picture"))
+    made = prepare_input(source, settings, store)
+    height_px, width_px = official_size(wide.height, wide.width, 320 * 192)
+    assert (made.width_px, made.height_px) == (width_px, height_px)
+    assert width_px * height_px <= 320 * 192
+    with Image.open(store.read_path(ASSET, made.input_id, made.framed.name)) as framed:
+        assert framed.size == (width_px, height_px)
+        expected = resize_and_crop(wide, height_px, width_px)
+        assert np.array_equal(np.asarray(framed), expected)
+    x0, y0, x1, y1 = made.crop_px
+    assert (x1 - x0) / (y1 - y0) == pytest.approx(width_px / height_px, rel=0.02)
+    assert abs(x0 - (wide.width - x1)) <= 1
+    assert abs(y0 - (wide.height - y1)) <= 1
+    before = times(store, made.input_id)
+    assert prepare_input(source, settings, store) == made
+    assert times(store, made.input_id) == before
+    # Framed otherwise it is another picture.
+    face = prepare_input(source, Settings(video=VideoSettings(width_px=320, height_px=192, fps=16)), store)
+    assert (face.width_px, face.height_px) == (320, 192)
+    assert face.framed.sha256 != made.framed.sha256
+
+
+def test_a_picture_without_a_face_is_refused_however_it_is_framed(source: InputSource, store: ArtifactStore) -> None:
+    Image.new("RGB", (400, 300), (90, 120, 60)).save(source.image)
+    for framing in ("face", "picture"):
+        with pytest.raises(FaceError):
+            prepare_input(source, Settings(video=VideoSettings(framing=framing)), store)
 
 
 def test_parts_of_a_real_input(source: InputSource, store: ArtifactStore) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from s2v_pipeline.errors import AudioError
 from s2v_pipeline.inputs.speech import SpeechInfo, copy_speech
-from s2v_pipeline.settings import InputSettings
+from s2v_pipeline.setting_groups import InputSettings
 from s2v_pipeline_tests.inputs.sound_files import (
     click_at,
     cut,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from s2v_pipeline.chunks.plan import plan_chunks
 from s2v_pipeline.clips.encode import encode_clip
 from s2v_pipeline.media import FrameBatch
-from s2v_pipeline.settings import VideoSettings
+from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import FrameSpan, frames_for_samples
 from s2v_pipeline.video.mux import AssembledVideo, assemble_video
 

@@ -14,7 +14,7 @@ import pytest
 from s2v_pipeline.chunks.plan import plan_chunks
 from s2v_pipeline.clips.container import open_mp4
 from s2v_pipeline.errors import MediaError
-from s2v_pipeline.settings import VideoSettings
+from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import FrameSpan
 from s2v_pipeline.video.audio_difference import audio_difference
 from s2v_pipeline.video.frames import iter_frames

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from s2v_pipeline.clips.encode import encode_clip
 from s2v_pipeline.media import FrameBatch
-from s2v_pipeline.settings import VideoSettings
+from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import FrameSpan
 from s2v_pipeline.video.picture_checks import FROZEN_LIMIT_S, check_picture
 from s2v_pipeline_tests.video.material import picture

@@ -15,7 +15,7 @@ from s2v_pipeline.generation.portrait.coefficients import COEFFICIENT_NAMES, COE
 from s2v_pipeline.generation.portrait.face_model import FaceModel
 from s2v_pipeline.generation.portrait.renderer import Renderer
 from s2v_pipeline.media import FrameBatch
-from s2v_pipeline.settings import VideoSettings
+from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import FrameSpan
 from s2v_pipeline.video.poster import choose_poster_frame
 

@@ -6,27 +6,24 @@ Does not belong here: motion, drawing (renderer), the registry.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 
 from s2v_pipeline.artifacts import content_key
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.faces.landmarker import FaceLandmarker
+from s2v_pipeline.generation.framed_portrait import read_portrait
 from s2v_pipeline.generation.portrait.coefficients import COEFFICIENTS, FaceMotion
 from s2v_pipeline.generation.portrait.face_model import FaceModel
 from s2v_pipeline.generation.portrait.motion import make_motion
 from s2v_pipeline.generation.portrait.renderer import Renderer
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
+from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.media import FrameBatch
 
 CODE_VERSION = "portrait 2"
@@ -37,7 +34,6 @@ MOTION = "motion"
 
 MAX_BATCH_FRAMES = 25
 MAX_BATCH_BYTES = 64_000_000
-MAX_PORTRAIT_BYTES = 256_000_000  # a PNG of the largest video size, 4096 x 4096, is at most 50 MB plus little
 CACHED_MODELS = 2  # the present portrait and the one before; a model of a 512 x 512 portrait holds about 20 MB
 
 
@@ -145,49 +141,9 @@ class PortraitGenerator:
         return renderer
 
 
-def make_generator(face_model_path: Path | None) -> PortraitGenerator:
+def make_generator(spec: GeneratorSpec) -> PortraitGenerator:
     """What the registry calls."""
-    return PortraitGenerator(face_model_path)
-
-
-def read_portrait(request: ChunkRequest) -> NDArray[np.uint8]:
-    """The request's portrait, (height_px, width_px, 3) uint8 RGB.
-
-    Raises:
-        GenerationError: the file is missing, is not the PNG whose hash the request names, or has another size.
-    """
-    path = request.portrait.path
-    cure = "Materialise speech_inputs for this partition again."
-    try:
-        if path.stat().st_size > MAX_PORTRAIT_BYTES:
-            raise GenerationError(
-                f"a framed portrait has at most {MAX_PORTRAIT_BYTES} bytes", got=f"{path.stat().st_size}", cure=cure
-            )
-        content = path.read_bytes()
-    except OSError as error:
-        raise GenerationError("the framed portrait must be readable", got=str(error), cure=cure) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != request.portrait.sha256:
-        raise GenerationError(
-            "the framed portrait must have the bytes that the request names",
-            got=f"SHA-256 {found[:12]}… instead of {request.portrait.sha256[:12]}…",
-            cure=cure,
-        )
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures and refuses huge ones; the size is checked against the request below,
-            # before any pixel is decoded.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=["PNG"])
-        if image.size != (request.width_px, request.height_px):
-            raise GenerationError(
-                f"the framed portrait must be {request.width_px}x{request.height_px}",
-                got=f"{image.size[0]}x{image.size[1]}",
-                cure=cure,
-            )
-        return np.array(image.convert("RGB"), np.uint8)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise GenerationError("the framed portrait must be a PNG", got=str(error), cure=cure) from error
+    return PortraitGenerator(spec.face_model_path)
 
 
 def _motion_of(request: ChunkRequest, chunk: GeneratedChunk) -> FaceMotion:

@@ -9,12 +9,15 @@ a model too; here a layer is a block with its audio injector, which is called in
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from s2v_pipeline.errors import WeightsError
 
 N_SLOTS = 2  # the layer at work and the one that is copied meanwhile
 _ALIGNMENT_BYTES = 256  # of every tensor in a slot, as CUDA's own allocations
@@ -121,13 +124,30 @@ def _rest_on_host(modules: Sequence[nn.Module]) -> _Layer:
     for tensor in tensors:
         offsets.append(end)
         end += -(-tensor.nbytes // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-    host = torch.empty(end, dtype=torch.uint8, pin_memory=torch.cuda.is_available())
+    host = torch.empty(end, dtype=torch.uint8)
+    _pin(host)
     layer = _Layer(tensors, tuple(offsets), host, ())
     resting = tuple(_views(layer, host))
     for tensor, place in zip(tensors, resting, strict=True):
         place.copy_(tensor.data)
         tensor.data = place
     return _Layer(tensors, tuple(offsets), host, resting)
+
+
+def _pin(host: Tensor) -> None:
+    """Lock the buffer's pages, so that copies run beside the GPU's work. torch's own allocator of pinned memory rounds
+    up to powers of two, which would take 12 GB more for the 14B model."""
+    if not torch.cuda.is_available():
+        return
+    cudart = torch.cuda.cudart()
+    status = int(cudart.cudaHostRegister(host.data_ptr(), host.nbytes, 0))
+    if status != 0:
+        raise WeightsError(
+            "layers that are streamed must be locked in host memory",
+            got=f"CUDA error {status} for {host.nbytes / 2**20:.0f} MiB",
+            cure="Free host memory or raise `ulimit -l`; wan.fp8 = true halves what is needed.",
+        )
+    weakref.finalize(host, cudart.cudaHostUnregister, host.data_ptr())
 
 
 def _views(layer: _Layer, memory: Tensor) -> list[Tensor]:

@@ -24,8 +24,7 @@ GIB = 2**30
 # Bytes of activations for each token and channel, measured: compiled pieces keep fewer intermediate results.
 _COMPILED_BYTES, _EAGER_BYTES = 30, 49
 _SPEECH_ENCODER_BYTES = 1.4 * GIB  # wav2vec2-large in float32 and its activations for 21 s
-_VAE_BYTES_PER_PX = {"whole": 11_000, "tiled": 1_900}  # of one frame's pixels; weights and caches of bfloat16
-_VAE_LEAST_BYTES = 0.6 * GIB
+_VAE_BYTES_PER_PX = {"whole": 14_600, "tiled": 4_300}  # of one frame's pixels; bfloat16, its weights included
 _RESERVE_BYTES = 1.5 * GIB  # CUDA context, cuDNN's and cuBLAS's workspaces, what the allocator cannot hand out
 
 
@@ -123,7 +122,7 @@ def estimate_bytes(demand: Demand, *, offload: Offload, is_tiled: bool) -> int:
     text_terms = (2 if demand.is_guided else 1) * 2 * config.num_layers * config.text_len * config.dim * dtype_bytes
     per_channel = _COMPILED_BYTES if demand.is_compiled else _EAGER_BYTES
     forward = demand.n_tokens * config.dim * per_channel * (2 if demand.float32 else 1) + text_terms
-    vae = _VAE_LEAST_BYTES + demand.width_px * demand.height_px * _VAE_BYTES_PER_PX["tiled" if is_tiled else "whole"]
+    vae = demand.width_px * demand.height_px * _VAE_BYTES_PER_PX["tiled" if is_tiled else "whole"]
     # The transformer and the VAE are never at work at once.
     peak = weights + max(forward, vae + text_terms) + _RESERVE_BYTES
     if offload == "none":

@@ -1,0 +1,41 @@
+"""What comes back from a Ray worker: a result, the pipeline's own error, or the news that the worker is gone.
+
+Belongs here: telling these apart. Does not belong here: submitting and waiting (ray_executor, ordered_worker).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from s2v_pipeline.cluster.executor import ResultT, Task
+from s2v_pipeline.errors import ClusterError, S2VError
+
+POLL_S = 0.1
+"""Ray's own blocking waits swallow the interrupt by which Dagster terminates a run; polling lets it through. A tenth of
+a second is short beside a chunk and costs nothing measurable."""
+
+
+def task_result(ref: Any, task: Task[ResultT], task_retries: int) -> ResultT:
+    """The result that a finished reference stands for.
+
+    Raises:
+        ClusterError: the worker died, more often than it may.
+        Exception: whatever the task raised.
+    """
+    import ray
+
+    try:
+        result: ResultT = ray.get(ref)
+    except ray.exceptions.RayTaskError as error:
+        # Ray wraps what the task raised; the pipeline's own errors come out as themselves.
+        if isinstance(error.cause, S2VError):
+            raise error.cause from error
+        raise
+    except (ray.exceptions.RayError, ray.exceptions.RaySystemError) as error:
+        raise ClusterError(
+            f"the worker of {task.label} must live until its work is done, at most {task_retries} of them may die",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            cure="Finished chunks are kept: run it again. If it happens again, look at the worker's memory "
+            "(`s2v doctor`) and lower cluster.num_cpus.",
+        ) from error
+    return result

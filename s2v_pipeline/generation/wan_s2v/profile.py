@@ -1,0 +1,85 @@
+"""What is known of `wan_s2v` before it is loaded; see `GeneratorProfile`.
+
+Belongs here: its facts, without torch. Does not belong here: any work.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from s2v_pipeline.chunks.plan import ChunkPlan, plan_chunks
+from s2v_pipeline.errors import SettingsError
+from s2v_pipeline.setting_groups import Settings
+
+CONTEXT_S = 8.0
+"""Sound on both sides of a chunk that its features are computed from. wav2vec2 attends to all of what it is given, and
+a chunk's file must depend on a bounded part of the speech, so that a longer one leaves earlier chunks as they are."""
+CHAINED = True
+ONE_WORKER = True
+WANTS_SOUND = True
+WANTS_TABLES = False
+PACKAGES = ("torch", "diffusers", "transformers")
+
+FPS = Fraction(16)
+"""The one rate that the model was trained at (Wan-Video/Wan2.2 wan/configs/wan_s2v_14B.py, sample_fps)."""
+CHUNK_FRAMES = 80
+"""Frames of a chunk at the default chunk_s of 5 (infer_frames)."""
+FIRST_FRAMES_DROPPED = 3
+"""The first chunk has no frames before it: its first latent stands for one frame, all others for four."""
+FIRST_CHUNK_FRAMES = CHUNK_FRAMES - FIRST_FRAMES_DROPPED
+
+_SIZE_STEP_PX = 16  # 8 pixels a latent, 2 latents a patch
+_LATENT_FRAMES = 4
+# The next chunk starts from the last 73 frames, which even the first chunk must have; more than twice the length that
+# the model was trained on is out of its reach.
+_FEWEST_FRAMES, _MOST_FRAMES = 76, 160
+
+
+def check_video(settings: Settings) -> None:
+    """See `GeneratorProfile.check_video`.
+
+    Raises:
+        SettingsError: a rate, size or chunk length that the model does not know.
+    """
+    video = settings.video
+    if video.fps != FPS:
+        raise SettingsError(
+            f"video.fps must be {FPS} for the generator wan_s2v",
+            got=f"{video.fps}; delivery at other rates needs frame interpolation, which is not there yet",
+            cure=f"Leave video.fps out, or set it to {FPS}.",
+        )
+    if video.width_px % _SIZE_STEP_PX or video.height_px % _SIZE_STEP_PX:
+        raise SettingsError(
+            f"video.width_px and video.height_px must be multiples of {_SIZE_STEP_PX} for the generator wan_s2v",
+            got=f"{video.width_px}x{video.height_px}",
+            cure="Take the size of a preset, such as 832x448.",
+        )
+    frames = _chunk_frames(settings)
+    if frames.denominator != 1 or frames % _LATENT_FRAMES or not _FEWEST_FRAMES <= frames <= _MOST_FRAMES:
+        shortest_s, longest_s = float(_FEWEST_FRAMES / FPS), float(_MOST_FRAMES / FPS)
+        raise SettingsError(
+            f"generation.chunk_s must be a multiple of {float(_LATENT_FRAMES / FPS)} from {shortest_s} to {longest_s} "
+            "for the generator wan_s2v",
+            got=str(settings.generation.chunk_s),
+            cure=f"Leave generation.chunk_s out: {float(CHUNK_FRAMES / FPS):g} is what the model was trained on.",
+        )
+
+
+def chunk_plan(n_frames: int, settings: Settings) -> ChunkPlan:
+    """Chunks of `generation.chunk_s`, the first `FIRST_FRAMES_DROPPED` frames shorter; the last one holds the rest."""
+    chunk_frames = int(_chunk_frames(settings))
+    return plan_chunks(n_frames, chunk_frames=chunk_frames, first_chunk_frames=chunk_frames - FIRST_FRAMES_DROPPED)
+
+
+def n_gpus(settings: Settings) -> int:
+    """One, unless the CPU is asked for."""
+    return 0 if settings.wan.device == "cpu" else 1
+
+
+def words_understood(prompt: str) -> tuple[str, ...]:
+    """The text encoder reads all of it."""
+    return ("the whole prompt",) if prompt.strip() else ()
+
+
+def _chunk_frames(settings: Settings) -> Fraction:
+    return Fraction(repr(settings.generation.chunk_s)) * FPS

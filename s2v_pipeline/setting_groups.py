@@ -1,0 +1,237 @@
+"""Every setting, its default and its reason, in groups; and the quality presets of each generator.
+
+Belongs here: the typed groups, what each value may be, presets, which settings an input may set for itself.
+Does not belong here: layers and files (settings), acting on a setting, Dagster's own run configuration.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
+
+MAX_FPS_NUMERATOR = 10**6  # clocks of MP4 tracks are 32 bits; 30000/1001 and 23976/1000 are far below
+
+Quality = Literal["low", "medium", "high", "ultra"]
+Layer = Mapping[str, Any]
+"""Nested values as TOML gives them: {"video": {"width_px": 720}}."""
+
+# No exponents: "1e999999999" would be computed to its last digit. Twelve digits hold every rate that exists.
+_RATE_TEXT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?|[0-9]{1,12}/[0-9]{1,12}")
+
+
+def _to_fraction(value: object) -> Fraction:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
+        raise ValueError("must be a number such as 25, '30000/1001' or 29.97")
+    if isinstance(value, str) and not _RATE_TEXT.fullmatch(value.strip()):
+        raise ValueError("must be a number such as 25, '30000/1001' or 29.97")
+    try:
+        # A float such as 29.97 stands for its shortest decimal form, not for its binary expansion.
+        return Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
+    except ZeroDivisionError as error:
+        raise ValueError("must not divide by zero") from error
+
+
+Rate = Annotated[Fraction, BeforeValidator(_to_fraction), PlainSerializer(str, return_type=str)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+
+
+class InputSettings(_Group):
+    """Limits on what the user gives; checked before anything large is decoded."""
+
+    max_image_mb: float = Field(64, gt=0, description="largest portrait file, in MB")
+    max_image_mpx: float = Field(64, gt=0, description="most pixels of a portrait, in millions (64 = 8000x8000)")
+    min_face_px: int = Field(60, ge=16, description="least width of the face; below it landmarks are guesses")
+    max_audio_mb: float = Field(2048, gt=0, description="largest speech file, in MB (3 h of 48 kHz stereo WAV fit)")
+    min_audio_s: float = Field(0.2, gt=0, description="shortest speech; below it there is not one syllable")
+    max_audio_s: float = Field(4 * 3600, gt=0, description="longest speech")
+    settle_s: float = Field(3, ge=0, description="a watched file counts as copied once unchanged for this long")
+    runs_per_tick: int = Field(20, ge=1, description="run requests one sensor tick may make (each costs about 0.15 s)")
+
+
+class VideoSettings(_Group):
+    """The picture and sound that are delivered."""
+
+    width_px: int = Field(512, ge=64, le=4096, description="even, as 4:2:0 video needs")
+    height_px: int = Field(512, ge=64, le=4096, description="even, as 4:2:0 video needs")
+    framing: Literal["face", "picture"] = Field(
+        "face",
+        description="face: cropped around the face to exactly width_px x height_px; picture: the whole picture, "
+        "width_px x height_px at most in area",
+    )
+    fps: Rate = Field(Fraction(25), description="frames a second, exact: 25, 30, '30000/1001'")
+    crf: int = Field(18, ge=0, le=40, description="x264 constant rate factor; lower is better and larger")
+    x264_preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = Field(
+        "veryfast", description="x264 speed preset"
+    )
+    audio_kbps: int = Field(160, ge=32, le=320, description="AAC bit rate")
+
+    @field_validator("width_px", "height_px")
+    @classmethod
+    def _even(cls, value: int) -> int:
+        if value % 2:
+            raise ValueError("must be even")
+        return value
+
+    @field_validator("fps")
+    @classmethod
+    def _sane_rate(cls, value: Fraction) -> Fraction:
+        if not 1 <= value <= 120:
+            raise ValueError("must lie between 1 and 120")
+        if value.numerator > MAX_FPS_NUMERATOR:
+            raise ValueError(f"must have a numerator of at most {MAX_FPS_NUMERATOR}, such as 30000/1001 for 29.97")
+        return value
+
+
+class GenerationSettings(_Group):
+    """How chunks are made."""
+
+    generator: str = Field("portrait", description="name of a registered generator")
+    quality: Quality = Field("medium", description="preset of size and encoding; explicit values win over it")
+    seed: int = Field(0, ge=0, lt=2**63, description="of the input; a chunk's seed derives from it")
+    chunk_s: float = Field(4.0, gt=0, le=60, description="length of a chunk: the most work that a crash can lose")
+
+
+def _to_texts(value: object) -> object:
+    """The environment has no lists: "a, b" stands for two texts."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_to_texts)]
+
+
+class WanSettings(_Group):
+    """The generator `wan_s2v` (Wan2.2-S2V-14B); the others do not look at these."""
+
+    weights: Path | None = Field(None, description="folder of the model, in the official or the Diffusers layout")
+    loras: Texts = Field(
+        (), description="LoRA files merged at load, each `path` or `path@strength`; commas part them in a variable"
+    )
+    steps: int = Field(40, ge=1, le=1000, description="denoising steps of a chunk; time grows with them")
+    solver: Literal["unipc", "dpm++", "euler"] = Field("unipc", description="euler is what few-step LoRAs learned with")
+    shift: float = Field(3.0, gt=0, le=100, description="of the noise schedule; higher spends more steps on the layout")
+    guidance: float = Field(
+        4.5, ge=1, le=30, description="classifier-free guidance; 1 is none, with one forward a step instead of two"
+    )
+    negative_prompt: str | None = Field(None, max_length=10_000, description="none means the official one")
+    precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="of the weights; float32 needs 65 GB")
+    fp8: bool = Field(False, description="8-bit linear layers: faster, an approximation")
+    compile: bool = Field(True, description="torch.compile: a minute more before the first chunk, then faster")
+    offload: Literal["auto", "none", "text_encoder", "layers"] = Field(
+        "auto", description="what waits in host memory while it is not used; layers fits small cards and is slow"
+    )
+    step_cache: float = Field(
+        0.0, ge=0, le=1, description="reuse a step's result while it changes less than this; 0 is off, an approximation"
+    )
+    vae_tiling: Literal["auto", "on", "off"] = Field("auto", description="decode in tiles: less memory, more time")
+    device: Literal["auto", "cuda", "cpu"] = Field("auto", description="auto and cuda ask the cluster for a GPU")
+    attention: Literal["auto", "cudnn", "flash", "math"] = Field("auto", description="kernel; auto takes the fastest")
+
+
+class ClusterSettings(_Group):
+    """Where chunks are made."""
+
+    executor: Literal["ray", "in_process"] = Field("ray", description="in_process: no Ray, one chunk after another")
+    address: str | None = Field(None, description="host:port of an existing Ray cluster; none starts a local one")
+    num_cpus: int | None = Field(None, ge=1, description="CPUs that a local Ray may use; none means all")
+    object_store_mb: int = Field(
+        128, ge=80, description="local Ray's object store; chunks travel as files, so it stays small"
+    )
+    task_retries: int = Field(3, ge=0, description="times a chunk is redone when its worker dies")
+    connect_timeout_s: float = Field(5, gt=0, description="for the TCP probe of `address` before Ray is asked")
+
+
+class PathSettings(_Group):
+    """Folders; relative ones start at the working folder."""
+
+    inputs: Path = Field(Path("data/inputs"), description="the watched folder")
+    artifacts: Path = Field(Path("data/artifacts"), description="what the stages make")
+    dagster_home: Path = Field(Path("data/dagster"), description="Dagster's instance: run history, event logs")
+    face_model: Path | None = Field(None, description="another copy of face_landmarker.task than the packaged one")
+
+
+class ServerSettings(_Group):
+    """`s2v up`; both servers listen on loopback only."""
+
+    dagster_port: int = Field(3000, ge=1, le=65535, description="of the Dagster UI")
+    file_port: int = Field(3111, ge=1, le=65535, description="of the read-only file server (posters, previews, videos)")
+
+
+class Settings(_Group):
+    """All settings, resolved."""
+
+    inputs: InputSettings = InputSettings()
+    video: VideoSettings = VideoSettings()
+    generation: GenerationSettings = GenerationSettings()
+    wan: WanSettings = WanSettings()
+    cluster: ClusterSettings = ClusterSettings()
+    paths: PathSettings = PathSettings()
+    server: ServerSettings = ServerSettings()
+
+
+_WAN_VIDEO: Layer = {"framing": "picture", "fps": 16}  # the model knows one rate, and wants to see the whole picture
+_WAN_CHUNK: Layer = {"chunk_s": 5.0}  # 80 frames: what the model was trained on
+
+PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
+    "portrait": {
+        # A preview: a quarter of the pixels, so about a third of the time.
+        "low": {"video": {"width_px": 256, "height_px": 256, "crf": 23, "x264_preset": "veryfast"}},
+        "medium": {"video": {"width_px": 512, "height_px": 512, "crf": 18, "x264_preset": "veryfast"}},
+        "high": {"video": {"width_px": 720, "height_px": 720, "crf": 17, "x264_preset": "fast"}},
+        "ultra": {"video": {"width_px": 1080, "height_px": 1080, "crf": 16, "x264_preset": "medium"}},
+    },
+    "wan_s2v": {
+        # Twenty times less work than high. Without a LoRA that was distilled for few steps the picture is poor.
+        "low": {
+            "video": {**_WAN_VIDEO, "width_px": 832, "height_px": 448, "crf": 23, "x264_preset": "veryfast"},
+            "generation": _WAN_CHUNK,
+            "wan": {"steps": 4, "solver": "euler", "shift": 3.0, "guidance": 1.0},
+        },
+        # Half of the official steps at the official settings.
+        "medium": {
+            "video": {**_WAN_VIDEO, "width_px": 832, "height_px": 448, "crf": 18, "x264_preset": "veryfast"},
+            "generation": _WAN_CHUNK,
+            "wan": {"steps": 20, "solver": "unipc", "shift": 3.0, "guidance": 4.5},
+        },
+        # The official settings (Wan-Video/Wan2.2 wan/configs/wan_s2v_14B.py) at 480p and at 720p.
+        "high": {
+            "video": {**_WAN_VIDEO, "width_px": 832, "height_px": 480, "crf": 17, "x264_preset": "fast"},
+            "generation": _WAN_CHUNK,
+            "wan": {"steps": 40, "solver": "unipc", "shift": 3.0, "guidance": 4.5},
+        },
+        "ultra": {
+            "video": {**_WAN_VIDEO, "width_px": 1024, "height_px": 704, "crf": 16, "x264_preset": "medium"},
+            "generation": _WAN_CHUNK,
+            "wan": {"steps": 40, "solver": "unipc", "shift": 3.0, "guidance": 4.5},
+        },
+    },
+}
+"""Generator -> quality -> values. A generator without a row starts from the defaults."""
+
+PER_INPUT = ("video", "generation", "wan.steps", "wan.solver", "wan.shift", "wan.guidance", "wan.negative_prompt")
+"""Groups and single settings that an input may set for itself.
+
+The others belong to the machine: an input comes from somebody else, and must not name files of this machine or choose
+its devices.
+"""
+
+
+def not_for_inputs(layer: Layer) -> tuple[str, ...]:
+    """Names in an input's own settings that it may not set; a whole group counts as one."""
+    partly = {name.partition(".")[0] for name in PER_INPUT if "." in name}
+    refused = []
+    for group, values in layer.items():
+        if group in partly and isinstance(values, Mapping):
+            refused += [f"{group}.{name}" for name in values if f"{group}.{name}" not in PER_INPUT]
+        elif group not in PER_INPUT:
+            refused.append(str(group))
+    return tuple(sorted(refused))

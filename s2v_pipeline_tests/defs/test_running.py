@@ -1,0 +1,48 @@
+"""An interrupt ends a run wherever it comes, and is not tried again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from s2v_pipeline.api import command_source
+from s2v_pipeline.defs.io_manager import StoreIOManager
+from s2v_pipeline.defs.launch import Project, register, run_here
+
+
+@pytest.fixture
+def project(project_dir: Path) -> Iterator[Project]:
+    (project_dir / "s2v.toml").write_text(
+        '[video]\nwidth_px = 192\nheight_px = 192\n[cluster]\nexecutor = "in_process"\n'
+    )
+    yield Project(project_dir)
+    os.environ.pop("DAGSTER_HOME", None)
+
+
+def test_an_interrupt_while_a_value_is_stored_ends_the_run(
+    project: Project, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored: list[str] = []
+    store = StoreIOManager.handle_output
+
+    def interrupted(self: StoreIOManager, context: dg.OutputContext, obj: object) -> None:
+        stored.append(context.asset_key.to_user_string())
+        if stored == ["speech_inputs", "audio_features"]:
+            raise KeyboardInterrupt
+        store(self, context, obj)
+
+    monkeypatch.setattr(StoreIOManager, "handle_output", interrupted)
+    source = command_source(
+        sample / "portrait.png", sample / "speech.wav", prompt="", transcript=None, settings={}, name="sample"
+    )
+    with project.instance() as instance:
+        (input_id,) = register(project, instance, [source])
+        with pytest.raises(KeyboardInterrupt):
+            run_here(project, instance, input_id, way_in="test")
+        (run,) = instance.get_runs()
+        assert run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    assert stored == ["speech_inputs", "audio_features"]
