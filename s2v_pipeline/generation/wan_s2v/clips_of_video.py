@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from s2v_pipeline.errors import GenerationError
+from s2v_pipeline.generation.wan_s2v.clock import ClipSpan
 from s2v_pipeline.generation.wan_s2v.transformer import TextTerms
 from s2v_pipeline.generation.wan_s2v.vae import Tiling, WanVae
 
@@ -108,3 +109,22 @@ def continued_motion(before: Tensor | None, shown: Tensor, *, motion_frames: int
             cure="Choose a longer generation.chunk_s.",
         )
     return joined[:, -motion_frames:]
+
+
+def pose_of_clip(
+    frames: NDArray[np.uint8], span: ClipSpan, lead: int, portrait_shape: tuple[int, ...]
+) -> NDArray[np.uint8]:
+    """Pose frames of the generated frames of a clip: the first one also before the video's start, black at its end."""
+    height_px, width_px = portrait_shape[:2]
+    if frames.shape[1:3] != (height_px, width_px):
+        raise GenerationError(
+            f"pose frames must be {width_px}x{height_px}",
+            got=f"{frames.shape[2]}x{frames.shape[1]}",
+            cure="Resize them to the video's size.",
+        )
+    first = span.first_feature_frame - lead
+    wanted = np.maximum(np.arange(first, first + span.generated_frames), 0)
+    posed = np.zeros((len(wanted), height_px, width_px, 3), np.uint8)
+    known = wanted < len(frames)
+    posed[known] = frames[wanted[known]]
+    return posed

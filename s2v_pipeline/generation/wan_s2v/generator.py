@@ -28,8 +28,8 @@ from s2v_pipeline.generation.wan_s2v.clock import tail_frames
 from s2v_pipeline.generation.wan_s2v.fingerprints import file_fingerprint, weights_fingerprint
 from s2v_pipeline.generation.wan_s2v.loading import parse_loras, weights_folder
 from s2v_pipeline.generation.wan_s2v.models import LoadedModels
-from s2v_pipeline.generation.wan_s2v.pipeline import FPS, NEGATIVE_PROMPT
-from s2v_pipeline.generation.wan_s2v.profile import FIRST_FRAMES_DROPPED
+from s2v_pipeline.generation.wan_s2v.pipeline import NEGATIVE_PROMPT
+from s2v_pipeline.generation.wan_s2v.profile import FIRST_FRAMES_DROPPED, FPS
 from s2v_pipeline.generation.wan_s2v.sampling import LATENT_CHANNELS, Sampling, make_noise
 from s2v_pipeline.generation.wan_s2v.speech_features import features_for_frames, normalise
 from s2v_pipeline.media import FrameBatch
@@ -229,11 +229,12 @@ def _check(request: ChunkRequest, carry: Carry | None) -> None:
             cure="Give the carry of the chunk before.",
         )
     if carry is not None:
-        expected = (request.height_px // _LATENT_PX, request.width_px // _LATENT_PX)
+        sides = (request.height_px // _LATENT_PX, request.width_px // _LATENT_PX)
+        expected = (_n_context(request), LATENT_CHANNELS, *sides)
         found = carry.tensors[MOTION].shape if MOTION in carry.tensors else ()
-        if len(found) != 4 or found[1] != LATENT_CHANNELS or tuple(found[2:]) != expected:
+        if tuple(found) != expected:
             raise GenerationError(
-                f"the carry must hold motion latents (n, {LATENT_CHANNELS}, {expected[0]}, {expected[1]})",
+                f"the carry must hold motion latents {expected}",
                 got=f"{sorted(carry.tensors)} {found}",
                 cure="Materialise chunk_latents for this partition again.",
             )

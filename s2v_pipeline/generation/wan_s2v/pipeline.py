@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -29,33 +28,18 @@ from s2v_pipeline.generation.wan_s2v.clips_of_video import (
     frames_from_pixels,
     motion_from_portrait,
     no_motion,
+    pose_of_clip,
 )
-from s2v_pipeline.generation.wan_s2v.clock import (
-    CLIP_FRAMES,
-    ClipSpan,
-    Clock,
-    lead_frames,
-    official_clips,
-    plan_clips,
-    tail_frames,
-)
+from s2v_pipeline.generation.wan_s2v.clock import CLIP_FRAMES, ClipSpan, Clock, lead_frames
 from s2v_pipeline.generation.wan_s2v.sampling import Branch, Sampling, make_noise, sample_clip
-from s2v_pipeline.generation.wan_s2v.speech_features import (
-    SpeechEncoder,
-    clips_needed,
-    features_for_video,
-    n_features_30hz,
-    normalise,
-)
+from s2v_pipeline.generation.wan_s2v.speech_features import SpeechEncoder
 from s2v_pipeline.generation.wan_s2v.text_encoder import WanTextEncoder
 from s2v_pipeline.generation.wan_s2v.transformer import WanS2VTransformer3DModel
 from s2v_pipeline.generation.wan_s2v.vae import Tiling, WanVae
+from s2v_pipeline.generation.wan_s2v.video_plan import plan_video
 from s2v_pipeline.inputs.picture_size import official_size, resize_and_crop
 from s2v_pipeline.media import Waveform
-from s2v_pipeline.timebase import frames_for_samples
 
-FPS = Fraction(16)  # wan/configs/wan_s2v_14B.py: sample_fps
-SPEECH_RATE_HZ = 16_000
 MAX_AREA_PX = 832 * 480  # of the preset `high`; wan/configs/__init__.py: MAX_AREA_CONFIGS
 
 NEGATIVE_PROMPT = (
@@ -200,7 +184,9 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
         portrait = resize_and_crop(picture, height_px, width_px)
         # 2. the clips and their speech features
         lead = lead_frames(clock, init_first_frame=init_first_frame)
-        spans, features = self._plan(speech, clock=clock, clip_frames=clip_frames, init_first_frame=init_first_frame)
+        spans, features = plan_video(
+            self._speech_encoder, speech, clock=clock, clip_frames=clip_frames, init_first_frame=init_first_frame
+        )
         spans = spans[:max_clips]
         # 3. what all clips share
         video = self.video_terms(portrait, prompt, negative_prompt if sampling.is_guided else None)
@@ -217,7 +203,7 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
                 )
             pose = None
             if pose_frames is not None:
-                pose = encode_pose(vae, _pose_of(pose_frames, span, lead, portrait.shape), tiling)
+                pose = encode_pose(vae, pose_of_clip(pose_frames, span, lead, portrait.shape), tiling)
             # 5. denoise
             latents = self.sample(
                 video,
@@ -276,37 +262,6 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
         latents, _ = sample_clip(transformer, noise, clip, conditional, unconditional, sampling, on_step)
         return latents
 
-    def _plan(
-        self, speech: Waveform, *, clock: Clock, clip_frames: int, init_first_frame: bool
-    ) -> tuple[Sequence[ClipSpan], Tensor]:
-        encoder = self._speech_encoder
-        if encoder is None or speech.rate_hz != SPEECH_RATE_HZ:
-            raise GenerationError(
-                f"speech must be at {SPEECH_RATE_HZ} Hz, and a speech encoder there to hear it",
-                got=f"{speech.rate_hz} Hz and {'no encoder' if encoder is None else 'an encoder'}",
-                cure="Read it with audio.decode.read_waveform(path, rate_hz=16000) and load the whole checkpoint.",
-            )
-        samples = torch.from_numpy(np.array(speech.samples))
-        samples = normalise(samples, float(samples.double().mean()), float(samples.double().std(unbiased=False)))
-        if clock == "official":
-            n_features = n_features_30hz(encoder.n_hidden_frames(len(samples)))
-            spans = official_clips(
-                clips_needed(n_features, FPS, clip_frames), clip_frames=clip_frames, init_first_frame=init_first_frame
-            )
-        else:
-            n_frames = frames_for_samples(len(samples), SPEECH_RATE_HZ, FPS)
-            spans = plan_clips(n_frames, clip_frames=clip_frames, clock=clock, init_first_frame=init_first_frame)
-        lead = lead_frames(clock, init_first_frame=init_first_frame)
-        features = features_for_video(
-            encoder,
-            samples,
-            n_frames=spans[-1].first_feature_frame + spans[-1].n_feature_frames - lead,
-            fps=FPS,
-            lead_frames=lead,
-            tail_frames=tail_frames(clock),
-        )
-        return spans, features
-
     def _embedded(self, prompt: str | Tensor) -> Tensor:
         if isinstance(prompt, Tensor):
             return prompt
@@ -327,22 +282,3 @@ def _of_clip(on_step: OnClipStep | None, clip: int, n_clips: int) -> Callable[[i
     if on_step is None:
         return None
     return lambda done, total: on_step(clip, n_clips, done, total)
-
-
-def _pose_of(
-    frames: NDArray[np.uint8], span: ClipSpan, lead: int, portrait_shape: tuple[int, ...]
-) -> NDArray[np.uint8]:
-    """Pose frames of the generated frames of a clip: the first one also before the video's start, black at its end."""
-    height_px, width_px = portrait_shape[:2]
-    if frames.shape[1:3] != (height_px, width_px):
-        raise GenerationError(
-            f"pose frames must be {width_px}x{height_px}",
-            got=f"{frames.shape[2]}x{frames.shape[1]}",
-            cure="Resize them to the video's size.",
-        )
-    first = span.first_feature_frame - lead
-    wanted = np.maximum(np.arange(first, first + span.generated_frames), 0)
-    posed = np.zeros((len(wanted), height_px, width_px, 3), np.uint8)
-    known = wanted < len(frames)
-    posed[known] = frames[wanted[known]]
-    return posed
