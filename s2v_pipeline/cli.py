@@ -19,6 +19,7 @@ import typer
 from s2v_pipeline.errors import S2VError
 from s2v_pipeline.setting_groups import Quality
 from s2v_pipeline.settings import flatten, load_settings
+from s2v_pipeline.weights_cli import weights_app
 
 if TYPE_CHECKING:
     from s2v_pipeline.defs.launch import Project, RunOutcome
@@ -36,6 +37,7 @@ inputs_app = typer.Typer(no_args_is_help=True, help="Register inputs; each is a 
 config_app = typer.Typer(no_args_is_help=True, help="Settings and where they come from.")
 app.add_typer(inputs_app, name="inputs")
 app.add_typer(config_app, name="config")
+app.add_typer(weights_app, name="weights")
 
 
 @app.command()

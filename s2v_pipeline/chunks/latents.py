@@ -7,7 +7,8 @@ Does not belong here: where the file lies and whether it may be used (artifacts)
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,15 @@ from s2v_pipeline.errors import ArtifactError
 from s2v_pipeline.timebase import FrameSpan
 
 _SPAN_KEY = "frames"
+_NOTES_KEY = "notes"
 _CARRY_PREFIX = "carry."  # of the names of what the next chunk starts from
 _Arrays = Mapping[str, NDArray[np.generic]]
 
 
-def save_latents(path: Path, frames: FrameSpan, latents: _Arrays, carry: _Arrays | None = None) -> None:
-    """Write latents, their span and the carry for the next chunk; not atomic by itself.
+def save_latents(
+    path: Path, frames: FrameSpan, latents: _Arrays, carry: _Arrays | None = None, notes: Sequence[str] = ()
+) -> None:
+    """Write latents, their span, the carry for the next chunk and notes; not atomic by itself.
 
     Raises:
         ValueError: a latent's name starts as those of the carry do.
@@ -33,7 +37,10 @@ def save_latents(path: Path, frames: FrameSpan, latents: _Arrays, carry: _Arrays
         raise ValueError(f"names of latents must not start with {_CARRY_PREFIX!r}; got {sorted(latents)}")
     arrays = {**latents, **{f"{_CARRY_PREFIX}{name}": array for name, array in (carry or {}).items()}}
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(contiguous, path, metadata={_SPAN_KEY: json.dumps([frames.start_frame, frames.stop_frame])})
+    metadata = {_SPAN_KEY: json.dumps([frames.start_frame, frames.stop_frame])}
+    if notes:  # safetensors writes several entries in any order: without notes, the same latents make the same bytes
+        metadata[_NOTES_KEY] = json.dumps(list(notes))
+    save_file(contiguous, path, metadata=metadata)
 
 
 def load_latents(path: Path) -> tuple[FrameSpan, dict[str, NDArray[np.generic]]]:
@@ -55,14 +62,29 @@ def load_carry(path: Path) -> dict[str, NDArray[np.generic]]:
     return {name.removeprefix(_CARRY_PREFIX): array for name, array in arrays.items()}
 
 
+def load_notes(path: Path) -> tuple[str, ...]:
+    """The notes that `save_latents` wrote.
+
+    Raises:
+        ArtifactError: not such a file.
+    """
+    with _readable(path), safe_open(path, framework="numpy") as file:
+        return tuple(str(note) for note in json.loads((file.metadata() or {}).get(_NOTES_KEY, "[]")))
+
+
 def _load(path: Path, *, carry: bool) -> tuple[FrameSpan, dict[str, NDArray[np.generic]]]:
+    with _readable(path), safe_open(path, framework="numpy") as file:
+        start_frame, stop_frame = json.loads((file.metadata() or {})[_SPAN_KEY])
+        if type(start_frame) is not int or type(stop_frame) is not int:
+            raise ValueError(f"a frame span is two whole numbers; got {start_frame!r}, {stop_frame!r}")
+        names = [name for name in file.keys() if name.startswith(_CARRY_PREFIX) is carry]  # noqa: SIM118 (not a mapping)
+        return FrameSpan(start_frame, stop_frame), {name: file.get_tensor(name) for name in names}
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, framework="numpy") as file:
-            start_frame, stop_frame = json.loads((file.metadata() or {})[_SPAN_KEY])
-            if type(start_frame) is not int or type(stop_frame) is not int:
-                raise ValueError(f"a frame span is two whole numbers; got {start_frame!r}, {stop_frame!r}")
-            names = [name for name in file.keys() if name.startswith(_CARRY_PREFIX) is carry]  # noqa: SIM118 (not a mapping)
-            return FrameSpan(start_frame, stop_frame), {name: file.get_tensor(name) for name in names}
+        yield
     # TypeError and AttributeError: a dtype that NumPy lacks (bfloat16, float8), or JSON of another shape.
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(

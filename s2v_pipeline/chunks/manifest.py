@@ -24,6 +24,7 @@ class ChunkFile:
         made: whether this run made it; otherwise it was there already.
         seconds_s: wall time in the worker, the look-up included.
         worker: "host:pid" of the process that made it or found it.
+        notes: what people should know about how it was made.
     """
 
     index: int
@@ -33,6 +34,7 @@ class ChunkFile:
     made: bool
     seconds_s: float
     worker: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class ChunkManifest:
         generator, fingerprint: what made them.
         fps, width_px, height_px: of the video.
         prompt_words: what the generator understood of the prompt.
+        notes: what people should know about how they were made, such as approximations.
         chunks: one file each.
 
     Raises:
@@ -58,6 +61,7 @@ class ChunkManifest:
     width_px: int
     height_px: int
     prompt_words: tuple[str, ...]
+    notes: tuple[str, ...]
     chunks: tuple[ChunkFile, ...]
 
     def __post_init__(self) -> None:

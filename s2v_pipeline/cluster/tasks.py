@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2v_pipeline.artifacts import ArtifactStore, content_key
-from s2v_pipeline.chunks.latents import load_carry, load_latents, save_latents
+from s2v_pipeline.chunks.latents import load_carry, load_latents, load_notes, save_latents
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.encode import encode_clip
@@ -83,12 +83,13 @@ class GenerateChunk:
                 LATENTS_ASSET,
                 self.request.input_id,
                 part,
-                lambda path: save_latents(path, chunk.frames, chunk.latents, carry),
+                lambda path: save_latents(path, chunk.frames, chunk.latents, carry, chunk.notes),
                 key=key,
                 made_by=generator.fingerprint,
                 sources={"portrait": self.request.portrait.sha256, **self._previous_source()},
             )
-        return _chunk_file(self.request, part, key, made, started_at)
+        notes = load_notes(self.store.read_path(LATENTS_ASSET, self.request.input_id, part))
+        return _chunk_file(self.request, part, key, made, started_at, notes)
 
     def _carry(self) -> Carry | None:
         if not self.previous_key:
@@ -148,7 +149,7 @@ class RenderClip:
                 made_by=generator.fingerprint,
                 sources={LATENTS_ASSET: self.latents.key},
             )
-        return _chunk_file(self.request, part, key, made, started_at)
+        return _chunk_file(self.request, part, key, made, started_at, self.latents.notes)
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,9 @@ def _part_name(index: int, key: str, suffix: str) -> str:
     return f"{index:05d}-{key[:_KEY_LETTERS_IN_NAME]}{suffix}"
 
 
-def _chunk_file(request: ChunkRequest, part: str, key: str, made: bool, started_at: float) -> ChunkFile:
+def _chunk_file(
+    request: ChunkRequest, part: str, key: str, made: bool, started_at: float, notes: tuple[str, ...]
+) -> ChunkFile:
     return ChunkFile(
         index=request.index,
         frames=request.frames,
@@ -190,5 +193,6 @@ def _chunk_file(request: ChunkRequest, part: str, key: str, made: bool, started_
         key=key,
         made=made,
         seconds_s=round(time.perf_counter() - started_at, 3),
+        notes=notes,
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )

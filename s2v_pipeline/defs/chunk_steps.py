@@ -117,5 +117,13 @@ def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: lis
         width_px=speech.width_px,
         height_px=speech.height_px,
         prompt_words=generator_profile(settings.generation.generator).words_understood(speech.prompt),
+        notes=tuple(
+            dict.fromkeys(
+                [
+                    *generator_profile(settings.generation.generator).notes(settings),
+                    *(note for chunk in chunks for note in chunk.notes),
+                ]
+            )
+        ),
         chunks=tuple(chunks),
     )

@@ -62,3 +62,7 @@ class GeneratorProfile(Protocol):
     def words_understood(self, prompt: str) -> tuple[str, ...]:
         """Words of a prompt that the generator acts on; the others change nothing."""
         ...
+
+    def notes(self, settings: Settings) -> tuple[str, ...]:
+        """What people should know about videos made with these settings: approximations, poor choices."""
+        ...

@@ -42,11 +42,13 @@ class GeneratedChunk:
         frames: which frames they decode to.
         latents: name -> array; the first axis of each is time.
         carry: for the next chunk; None where chunks are independent, and of a request that `is_last`.
+        notes: what people should know about how they were made, such as an approximation for want of memory.
     """
 
     frames: FrameSpan
     latents: Tensors
     carry: Carry | None = None
+    notes: tuple[str, ...] = ()
 
 
 @runtime_checkable

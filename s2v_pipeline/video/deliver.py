@@ -174,6 +174,7 @@ def _metadata(
             "name": clips.generator,
             "fingerprint": clips.fingerprint,
             "prompt_words_understood": list(clips.prompt_words),
+            "notes": list(clips.notes),
         },
         "chunks": [
             {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.numpy import save_file
 
-from s2v_pipeline.chunks.latents import load_carry, load_latents, save_latents
+from s2v_pipeline.chunks.latents import load_carry, load_latents, load_notes, save_latents
 from s2v_pipeline.errors import ArtifactError
 from s2v_pipeline.timebase import FrameSpan
 
@@ -182,3 +182,15 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path):
         with pytest.raises(ArtifactError):
             load_latents(path)
+
+
+def test_notes_are_kept_beside_the_latents(tmp_path: Path) -> None:
+    path = tmp_path / "chunk.safetensors"
+    save_latents(path, FrameSpan(0, 2), {"x": np.zeros(2, np.float32)}, notes=("one", "zwei ü"))
+    assert load_notes(path) == ("one", "zwei ü")
+    assert load_latents(path)[0] == FrameSpan(0, 2)
+    save_latents(path, FrameSpan(0, 2), {"x": np.zeros(2, np.float32)})
+    assert load_notes(path) == ()
+    path.write_bytes(b"no safetensors")
+    with pytest.raises(ArtifactError):
+        load_notes(path)

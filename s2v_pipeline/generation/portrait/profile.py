@@ -39,3 +39,8 @@ def n_gpus(settings: Settings) -> int:
 def words_understood(prompt: str) -> tuple[str, ...]:
     """The cues that were found."""
     return style_from_prompt(prompt).understood
+
+
+def notes(settings: Settings) -> tuple[str, ...]:  # noqa: ARG001 (of the protocol)
+    """Nothing: it makes no approximations that a setting could turn off."""
+    return ()

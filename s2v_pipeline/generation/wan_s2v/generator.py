@@ -140,7 +140,8 @@ class WanGenerator:
                 next_motion = self._models.encode(continued_motion(None, pixels, motion_frames=MOTION_FRAMES))
                 key = request.key(self.fingerprint, "" if carry is None else carry.key)
                 next_carry = Carry(key, {MOTION: _array(next_motion)})
-        return GeneratedChunk(request.frames, {VIDEO: _array(latents), CONTEXT: _array(context)}, next_carry)
+        latents_by_name = {VIDEO: _array(latents), CONTEXT: _array(context)}
+        return GeneratedChunk(request.frames, latents_by_name, next_carry, self._models.notes)
 
     def decode(self, request: ChunkRequest, chunk: GeneratedChunk) -> Iterator[FrameBatch]:
         """The chunk's frames.

@@ -90,6 +90,13 @@ class LoadedModels:
         assert self._vae is not None  # noqa: S101 (said above)
         return self._vae.encode(pixels.to(self._vae.device), tiling=self._tiling)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen for want of memory and changes pixels."""
+        if self._tiling is None or self._settings.vae_tiling == "on":
+            return ()
+        return ("approximation: the VAE works in tiles, as whole frames do not fit the GPU",)
+
     def speech_encoder(self) -> SpeechEncoder:
         """wav2vec2; on the CPU where the GPU is too small for the transformer's layers."""
         if self._speech is None:
@@ -134,6 +141,8 @@ class LoadedModels:
 
     def _load_vae(self, plan: MemoryPlan) -> WanVae:
         self._tiling = Tiling() if plan.is_tiled else None
+        for note in self.notes:
+            _log.warning("%s", note)
         if self._vae is None:
             self._vae = load_vae(self._checkpoint, self._settings, self._device())
         return self._vae

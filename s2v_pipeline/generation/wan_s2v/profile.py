@@ -30,6 +30,7 @@ FIRST_CHUNK_FRAMES = CHUNK_FRAMES - FIRST_FRAMES_DROPPED
 
 _SIZE_STEP_PX = 16  # 8 pixels a latent, 2 latents a patch
 _LATENT_FRAMES = 4
+_FEWEST_STEPS = 10  # below it the trained model, which learnt with many steps, leaves noise and blur
 # The next chunk starts from the last 73 frames, which even the first chunk must have; more than twice the length that
 # the model was trained on is out of its reach.
 _FEWEST_FRAMES, _MOST_FRAMES = 76, 160
@@ -79,6 +80,25 @@ def n_gpus(settings: Settings) -> int:
 def words_understood(prompt: str) -> tuple[str, ...]:
     """The text encoder reads all of it."""
     return ("the whole prompt",) if prompt.strip() else ()
+
+
+def notes(settings: Settings) -> tuple[str, ...]:
+    """See `GeneratorProfile.notes`."""
+    wan, found = settings.wan, []
+    if wan.steps < _FEWEST_STEPS and not wan.loras:
+        found.append(
+            f"{wan.steps} steps without a LoRA that was distilled for so few: the picture is poor (set wan.loras)"
+        )
+    if wan.fp8:
+        found.append("approximation: 8-bit products (wan.fp8); their effect on pictures was not judged")
+    if wan.step_cache > 0:
+        found.append(
+            f"approximation: steps that change less than {wan.step_cache:g} are not computed (wan.step_cache); "
+            "its effect on pictures was not judged"
+        )
+    if wan.vae_tiling == "on":
+        found.append("approximation: the VAE works in tiles (wan.vae_tiling)")
+    return tuple(found)
 
 
 def _chunk_frames(settings: Settings) -> Fraction:
