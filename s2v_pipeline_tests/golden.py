@@ -25,7 +25,7 @@ from tokenizers.models import WordLevel
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from s2v_pipeline.generation.wan_s2v.pipeline import WanSpeechToVideoPipeline
+from s2v_pipeline.generation.wan_s2v.pipeline import VideoClip, WanSpeechToVideoPipeline
 from s2v_pipeline.generation.wan_s2v.prompt_tokens import END_TOKEN, TOKENIZER_FILE
 from s2v_pipeline.generation.wan_s2v.sampling import Sampling
 from s2v_pipeline.generation.wan_s2v.schedulers import make_scheduler
@@ -164,19 +164,23 @@ def pipeline_error(folder: Path) -> float:
     return _error(video, expected) if video.shape == expected.shape else float("inf")
 
 
-def pipeline_clips(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[Any]:
-    """The clips of the vector `pipeline`, made anew."""
+def build_pipeline(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> WanSpeechToVideoPipeline:
+    """The pipeline with the vector's weights; prompts come as embeddings."""
     speech_model = Wav2Vec2Model(Wav2Vec2Config.from_dict(metadata["wav2vec2"]))
     speech_model.load_state_dict(_without_head(with_prefix(tensors, "wav2vec2.")), strict=True)
-    pipeline = WanSpeechToVideoPipeline(
+    return WanSpeechToVideoPipeline(
         build_transformer(metadata["transformer"], with_prefix(tensors, "transformer.")),
         build_vae(with_prefix(tensors, "vae."), dtype=torch.float32, device=CPU),
         speech_encoder=SpeechEncoder(speech_model.eval()),
         motion_frames=int(metadata["motion_frames"]),
     )
-    expected = tensors["output.video"]
+
+
+def pipeline_clips(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[VideoClip]:
+    """The clips of the vector `pipeline`, made anew."""
+    expected, n_clips = tensors["output.video"], int(metadata["clips"])
     return list(
-        pipeline.make_clips(
+        build_pipeline(metadata, tensors).make_clips(
             tensors["input.image"].numpy(),
             Waveform(tensors["input.waveform"].numpy().copy(), 16_000),
             tensors["input.text"],
@@ -190,8 +194,8 @@ def pipeline_clips(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
             ),
             clock="official",
             clip_frames=int(metadata["infer_frames"]),
-            max_clips=int(metadata["clips"]),
-            noise=[tensors[f"input.noise.{index}"] for index in range(int(metadata["clips"]))],
+            max_clips=n_clips,
+            noise=[tensors[f"input.noise.{index}"] for index in range(n_clips)],
         )
     )
 
