@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Shapes = dict[str, tuple[int, ...]]
 SMALL_VALUES = 1 << 20  # tensors up to this many values get their own; larger ones repeat one block, for speed
 _LETTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", "'", "-", *"abcdefghijklmnopqrstuvwxyz")
-_SWITCHES = {
+SWITCHES = {
     "adain_mode": "attn_norm",
     "add_last_motion": True,
     "enable_adain": True,
@@ -190,7 +190,7 @@ def _write_transformer(folder: Path, sizes: Sizes, fill: _Random) -> None:
     import torch
     from safetensors.torch import save_file
 
-    values = {**_SWITCHES, **sizes.transformer}
+    values = {**SWITCHES, **sizes.transformer}
     _write_json(folder / "config.json", {"_class_name": "WanModel_S2V", "_diffusers_version": "0.34.0", **values})
     shapes = expected_tensors(TransformerConfig.model_validate_json(json.dumps(values)))
     names, n_shards = sorted(shapes), sizes.n_shards

@@ -1,0 +1,83 @@
+"""The estimate before the start: numbers of the 14B model, and what is chosen or refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from s2v_pipeline.errors import WeightsError
+from s2v_pipeline.generation.wan_s2v.checkpoint import transformer_config
+from s2v_pipeline.generation.wan_s2v.memory import GIB, Demand, estimate_bytes, plan_memory, transformer_bytes
+from s2v_pipeline_tests.wan_checkpoint import FULL, SWITCHES
+
+DEMAND = Demand(
+    config=transformer_config({**SWITCHES, **FULL.transformer}, source=Path("config.json")),
+    width_px=832,
+    height_px=448,
+    latent_frames=20,
+    fp8=False,
+    float32=False,
+    is_compiled=True,
+    is_guided=True,
+    text_encoder_bytes=11_400_000_000,
+)
+LARGE = replace(DEMAND, width_px=1024, height_px=704)
+
+
+def test_tokens() -> None:
+    sizes = [(832, 448), (832, 480), (1024, 704), (1280, 704)]
+    found = [replace(DEMAND, width_px=width, height_px=height).n_tokens for width, height in sizes]
+    assert found == [32_760, 35_074, 63_360, 79_200]
+
+
+def test_weights_of_the_14b_model() -> None:
+    resident, layers = transformer_bytes(DEMAND)
+    assert len(layers) == 40
+    # 16.3 billion parameters of two bytes, and a tenth of a billion of them in four.
+    assert 32.6e9 < resident + sum(layers) < 33.8e9
+    assert max(layers) == layers[0] > layers[1]  # the first block has an injector
+    in_8_bits = sum(transformer_bytes(replace(DEMAND, fp8=True))[1])
+    assert 0.45 < in_8_bits / sum(layers) < 0.65
+    assert sum(transformer_bytes(replace(DEMAND, float32=True))[1]) == pytest.approx(2 * sum(layers), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("offload", "measured_gib"),
+    # Peaks of allocated memory on one H100, benchmarks/wan_load.py; the estimate adds 1.5 GiB for CUDA itself.
+    [("none", 48.6), ("layers", 8.7)],
+)
+def test_the_estimate_covers_what_was_measured(offload: str, measured_gib: float) -> None:
+    estimate_gib = estimate_bytes(DEMAND, offload=offload, is_tiled=False) / GIB  # type: ignore[arg-type]
+    assert measured_gib < estimate_gib < measured_gib + 3.5
+
+
+@pytest.mark.parametrize(
+    ("available_gib", "demand", "expected"),
+    [
+        (80, DEMAND, ("none", False)),
+        (80, LARGE, ("none", False)),
+        (48, DEMAND, ("text_encoder", False)),
+        (48, replace(DEMAND, fp8=True), ("none", False)),
+        (32, replace(DEMAND, fp8=True), ("text_encoder", False)),
+        (24, DEMAND, ("layers", False)),
+        (24, LARGE, ("layers", False)),
+        (16, DEMAND, ("layers", False)),
+        (16, LARGE, ("layers", True)),
+    ],
+)
+def test_the_fastest_way_that_fits(available_gib: float, demand: Demand, expected: tuple[str, bool]) -> None:
+    plan = plan_memory(demand, int(available_gib * GIB))
+    assert (plan.offload, plan.is_tiled) == expected
+    assert plan.n_bytes <= available_gib * GIB
+
+
+def test_what_cannot_fit_is_refused_with_numbers_and_cure() -> None:
+    with pytest.raises(WeightsError, match=r"832x448 must fit.*8\.0 GiB available.*smaller") as refusal:
+        plan_memory(DEMAND, 8 * GIB)
+    assert "layers, tiled VAE" in refusal.value.got
+    with pytest.raises(WeightsError, match=r"wan.offload = 'auto'"):
+        plan_memory(DEMAND, 24 * GIB, offload="none")
+    with pytest.raises(WeightsError, match=r"1024x704"):
+        plan_memory(LARGE, 16 * GIB, tiling="off")
