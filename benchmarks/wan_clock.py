@@ -2,9 +2,9 @@
 
     python -m benchmarks.wan_clock [--n 200]
 
-Lengths: frames, speech that is cut, frames made in vain. Offset: pulses of sound go through the real features' path with a
-stand-in for the speech model whose one hidden state is the loudness at its time; what counts is when the frame that is
-conditioned on the pulse is shown. Exits with 1 where the aligned clock breaks a bound.
+Lengths: frames, speech that is cut, frames made in vain. Offset: pulses of sound go through the real path of features,
+with a stand-in for the speech model whose one hidden state is the loudness at its time. What counts is when the frame
+that is conditioned on the pulse is shown. Exits with 1 where the aligned clock breaks a bound.
 """
 
 from __future__ import annotations
@@ -72,13 +72,10 @@ def lengths(n: int) -> bool:
     losing = [seconds for seconds in official_cut_s if seconds > 0]
     say(f"{n} random durations, {SHORTEST_S} to {LONGEST_S:.0f} s at {', '.join(map(str, RATES_HZ))} Hz")
     say(f"  aligned : |video - audio| at most {worst_frames:.3f} frame; speech cut: {cut_frames} frames")
-    say(
-        f"            frames made in vain: {statistics.mean(vain):.1f} on average, {max(vain)} at most, 3 of them on purpose"
-    )
-    say(f"  official: speech cut in {len(losing)} of {n} videos, by {max(losing, default=0) * 1000:.0f} ms at most")
-    say(
-        f"            frames made in vain: {statistics.mean(official_vain):.1f} on average, {max(official_vain):.0f} at most"
-    )
+    say(f"            made in vain: {statistics.mean(vain):.1f} frames on average, {max(vain)} at most, 3 on purpose")
+    worst_ms, mean_vain = max(losing, default=0) * 1000, statistics.mean(official_vain)
+    say(f"  official: speech cut in {len(losing)} of {n} videos, by {worst_ms:.0f} ms at most")
+    say(f"            made in vain: {mean_vain:.1f} frames on average, {max(official_vain):.0f} at most")
     return worst_frames <= 0.5 and cut_frames == 0 and max(vain) <= DROPPED_FIRST_FRAMES + 3
 
 
