@@ -101,8 +101,8 @@ def test_wan_s2v_starts_with_a_chunk_that_is_three_frames_shorter() -> None:
         ({"fps": "16001/1000"}, r"video\.fps must be 16"),
         ({"width_px": 840}, "multiples of 16"),
         ({"height_px": 450}, "multiples of 16"),
-        ({"chunk_s": 4.5}, r"from 4\.75 to 10\.0"),
-        ({"chunk_s": 10.25}, r"from 4\.75 to 10\.0"),
+        ({"chunk_s": 4.5}, r"from 4\.75 to 7\.5"),
+        ({"chunk_s": 7.75}, r"from 4\.75 to 7\.5"),
         ({"chunk_s": 5.1}, r"multiple of 0\.25"),
         ({"chunk_s": 4.8125}, r"multiple of 0\.25"),
     ],
@@ -112,9 +112,25 @@ def test_wan_s2v_refuses_what_the_model_does_not_know(video: dict[str, object], 
         check_generator(wan_settings(**video))
 
 
-@pytest.mark.parametrize("chunk_s", [4.75, 5, 10])
+@pytest.mark.parametrize("chunk_s", [4.75, 5, 7.5])
 def test_wan_s2v_takes_other_lengths_of_chunks(chunk_s: float) -> None:
     check_generator(wan_settings(chunk_s=chunk_s, width_px=64, height_px=64))
+
+
+@pytest.mark.parametrize(
+    ("wan", "words"),
+    [
+        ({}, []),
+        ({"steps": 4}, ["4 steps without a LoRA"]),
+        ({"steps": 4, "loras": ("few.safetensors",)}, []),
+        ({"fp8": True, "step_cache": 0.1, "vae_tiling": "on"}, ["8-bit", "change less than 0.1", "tiles"]),
+    ],
+)
+def test_wan_s2v_says_what_is_approximate(wan: dict[str, object], words: list[str]) -> None:
+    settings = wan_settings()
+    notes = generator_profile("wan_s2v").notes(settings.model_copy(update={"wan": settings.wan.model_copy(update=wan)}))
+    assert len(notes) == len(words)
+    assert all(word in note for word, note in zip(words, notes, strict=True))
 
 
 @pytest.mark.parametrize("missing", ["torch", "diffusers", "transformers"])

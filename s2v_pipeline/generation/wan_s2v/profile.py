@@ -31,9 +31,9 @@ FIRST_CHUNK_FRAMES = CHUNK_FRAMES - FIRST_FRAMES_DROPPED
 _SIZE_STEP_PX = 16  # 8 pixels a latent, 2 latents a patch
 _LATENT_FRAMES = 4
 _FEWEST_STEPS = 10  # below it the trained model, which learnt with many steps, leaves noise and blur
-# The next chunk starts from the last 73 frames, which even the first chunk must have; more than twice the length that
-# the model was trained on is out of its reach.
-_FEWEST_FRAMES, _MOST_FRAMES = 76, 160
+# The next chunk starts from the last 73 frames, which even the first chunk must have. From the 31st latent on a frame's
+# position in time would be that of the reference, 30 (transformer.REFERENCE_TIME).
+_FEWEST_FRAMES, _MOST_FRAMES = 76, 120
 
 
 def check_video(settings: Settings) -> None:
