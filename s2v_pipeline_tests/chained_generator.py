@@ -57,6 +57,11 @@ def words_understood(prompt: str) -> tuple[str, ...]:
     return ()
 
 
+def notes(settings: Settings) -> tuple[str, ...]:
+    """None."""
+    return ()
+
+
 @dataclass(frozen=True)
 class ChainedGenerator:
     fingerprint: str = "chained 1"
