@@ -84,7 +84,7 @@ REFUSED_BY_THE_JOB: dict[str, tuple[str, Maker, type[S2VError], str]] = {
         "settings.toml",
         lambda path: path.write_text("[generation]\ngenerator = 'nope'"),
         SettingsError,
-        "must be one of portrait; got 'nope'",
+        "must be one of portrait, wan_s2v; got 'nope'",
     ),
 }
 
