@@ -89,10 +89,14 @@ class OrderedWorker:
             import ray
 
             self._actor = ray.remote(num_cpus=self._n_cpus, num_gpus=self._n_gpus, max_restarts=0)(_Worker).remote()
+            ready = self._actor.ready.remote()
+            is_placed = _wait(ready, _PLACEMENT_TIMEOUT_S)
             # A first worker without a GPU waits for a busy cluster, as every other task does. The next one takes the
             # place of the one that died; where none can be had, Ray itself may be gone.
-            timeout_s = None if is_first and not self._n_gpus else _PLACEMENT_TIMEOUT_S
-            if not _wait(self._actor.ready.remote(), timeout_s):
+            while not is_placed and is_first and not self._n_gpus:
+                _log.warning("still waiting for %d free CPUs of the cluster", self._n_cpus)
+                is_placed = _wait(ready, _PLACEMENT_TIMEOUT_S)
+            if not is_placed:
                 self._end()
                 if not is_first:
                     raise ClusterError(
