@@ -5,7 +5,6 @@
 # make clean   remove the environment and caches; inputs, videos and run history stay
 #
 # PYTHON chooses the interpreter that the environment is made with: make demo PYTHON=python3.12
-# EXTRAS chooses what tests are installed for: make test EXTRAS=dev leaves torch out, and the tests that need it
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,7 +13,6 @@ SHELL := /bin/bash
 .PHONY: help demo test lint check-definitions up clean
 
 PYTHON ?= python3
-EXTRAS ?= dev,wan
 VENV := .venv
 BIN := $(VENV)/bin
 # Twice --quiet: errors alone. The version check would be a request for nothing.
@@ -62,5 +60,5 @@ $(VENV)/.installed: $(WHAT_IS_INSTALLED) | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: $(WHAT_IS_INSTALLED) | $(VENV)/bin/python
 	@echo "installing into $(VENV), with what tests need"
-	@$(PIP_INSTALL) -e '.[$(EXTRAS)]'
+	@$(PIP_INSTALL) -e '.[dev,wan]'
 	@touch $(VENV)/.installed $@

@@ -22,6 +22,10 @@ from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.setting_groups import Settings
 from s2v_pipeline.settings import resolve_settings
 from s2v_pipeline.timebase import FrameSpan
+from s2v_pipeline_tests.conftest import MISSING_FOR_WAN
+
+
+needs_wan = pytest.mark.skipif(bool(MISSING_FOR_WAN), reason=f"missing: {', '.join(MISSING_FOR_WAN)}")
 
 
 def test_portrait_is_registered() -> None:
@@ -94,6 +98,7 @@ def test_wan_s2v_starts_with_a_chunk_that_is_three_frames_shorter() -> None:
     assert profile.words_understood("a man sings") == ("the whole prompt",)
 
 
+@needs_wan
 @pytest.mark.parametrize(
     ("video", "words"),
     [
@@ -112,6 +117,7 @@ def test_wan_s2v_refuses_what_the_model_does_not_know(video: dict[str, object], 
         check_generator(wan_settings(**video))
 
 
+@needs_wan
 @pytest.mark.parametrize("chunk_s", [4.75, 5, 7.5])
 def test_wan_s2v_takes_other_lengths_of_chunks(chunk_s: float) -> None:
     check_generator(wan_settings(chunk_s=chunk_s, width_px=64, height_px=64))
@@ -133,6 +139,7 @@ def test_wan_s2v_says_what_is_approximate(wan: dict[str, object], words: list[st
     assert all(word in note for word, note in zip(words, notes, strict=True))
 
 
+@needs_wan
 @pytest.mark.parametrize("missing", ["torch", "diffusers", "transformers"])
 def test_a_generator_that_is_not_installed_says_how_to_get_it(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)  # as where it is not installed
