@@ -296,7 +296,7 @@ class BlockRegions:
 
     def compiled(self) -> BlockRegions:
         """Compiled once for every number of tokens: clips of other lengths and the first clip, which has no motion
-        tokens, do not compile again."""
+        tokens, do not compile again; clips of one latent frame do, once."""
         return BlockRegions(
             before_self=torch.compile(self.before_self, dynamic=True, fullgraph=True),
             before_text=torch.compile(self.before_text, dynamic=True, fullgraph=True),
