@@ -179,25 +179,26 @@ def build_pipeline(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
 def pipeline_clips(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[VideoClip]:
     """The clips of the vector `pipeline`, made anew."""
     expected, n_clips = tensors["output.video"], int(metadata["clips"])
-    return list(
-        build_pipeline(metadata, tensors).make_clips(
-            tensors["input.image"].numpy(),
-            Waveform(tensors["input.waveform"].numpy().copy(), 16_000),
-            tensors["input.text"],
-            negative_prompt=tensors["input.negative_text"],
-            size_px=(expected.shape[2], expected.shape[3]),
-            sampling=Sampling(
-                steps=int(metadata["steps"]),
-                solver=metadata["solver"],
-                shift=float(metadata["shift"]),
-                guidance=float(metadata["guidance"]),
-            ),
-            clock="official",
-            clip_frames=int(metadata["infer_frames"]),
-            max_clips=n_clips,
-            noise=[tensors[f"input.noise.{index}"] for index in range(n_clips)],
-        )
+    clips: list[VideoClip] = []
+    build_pipeline(metadata, tensors)(
+        tensors["input.image"].numpy(),
+        Waveform(tensors["input.waveform"].numpy().copy(), 16_000),
+        tensors["input.text"],
+        negative_prompt=tensors["input.negative_text"],
+        size_px=(expected.shape[2], expected.shape[3]),
+        sampling=Sampling(
+            steps=int(metadata["steps"]),
+            solver=metadata["solver"],
+            shift=float(metadata["shift"]),
+            guidance=float(metadata["guidance"]),
+        ),
+        clock="official",
+        clip_frames=int(metadata["infer_frames"]),
+        max_clips=n_clips,
+        noise=[tensors[f"input.noise.{index}"] for index in range(n_clips)],
+        on_clip=clips.append,
     )
+    return clips
 
 
 def _without_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

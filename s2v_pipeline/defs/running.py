@@ -66,9 +66,7 @@ def user_errors_are_final(context: dg.AssetExecutionContext) -> Generator[None, 
     except S2VError as error:
         context.log.error("%s", error)
         raise
-    except Exception:
-        raise
-    except BaseException as interrupt:
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as interrupt:
         raise dg.Failure(
             description=f"Interrupted ({type(interrupt).__name__}). Finished chunks are kept; run it again to go on.",
             metadata={"kind": INTERRUPTED},

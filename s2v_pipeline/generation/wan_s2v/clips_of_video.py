@@ -116,11 +116,11 @@ def pose_of_clip(
 ) -> NDArray[np.uint8]:
     """Pose frames of the generated frames of a clip: the first one also before the video's start, black at its end."""
     height_px, width_px = portrait_shape[:2]
-    if frames.shape[1:3] != (height_px, width_px):
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (height_px, width_px, 3) or not len(frames):
         raise GenerationError(
-            f"pose frames must be {width_px}x{height_px}",
-            got=f"{frames.shape[2]}x{frames.shape[1]}",
-            cure="Resize them to the video's size.",
+            f"pose frames must be {width_px}x{height_px}: (n, {height_px}, {width_px}, 3) uint8 with n > 0",
+            got=f"{frames.shape} {frames.dtype}",
+            cure="Give RGB frames of 8 bits, resized to the video's size.",
         )
     first = span.first_feature_frame - lead
     wanted = np.maximum(np.arange(first, first + span.generated_frames), 0)

@@ -151,7 +151,8 @@ class WanGenerator:
         """
         _check_chunk(request, chunk)
         with self._at_work:
-            self._models.vae_for(request.width_px, request.height_px)
+            n_latents = _generated_frames(request) // _LATENT_FRAMES
+            self._models.vae_for(request.width_px, request.height_px, n_latents)
             pixels = self._models.decode(_latents(chunk.latents[CONTEXT]), _latents(chunk.latents[VIDEO]))
             shown = frames_from_pixels(pixels[:, _dropped(request) :][:, : len(request.frames)])
         n_batch = max(1, _MAX_BATCH_BYTES // shown[0].nbytes)
@@ -228,6 +229,12 @@ def _check(request: ChunkRequest, carry: Carry | None) -> None:
             "a chunk but the first continues the one before",
             got=f"chunk {request.index} {'without' if carry is None else 'with'} a carry",
             cure="Give the carry of the chunk before.",
+        )
+    if not request.is_last and len(request.frames) < MOTION_FRAMES:
+        raise GenerationError(
+            f"a chunk that another one continues must show at least {MOTION_FRAMES} frames",
+            got=f"chunk {request.index} with {len(request.frames)} frames, not the last",
+            cure="Choose a longer generation.chunk_s.",
         )
     if carry is not None:
         sides = (request.height_px // _LATENT_PX, request.width_px // _LATENT_PX)

@@ -108,14 +108,20 @@ def load_transformer(
         WeightsError: a file is missing, damaged, or of another model.
         SettingsError: the device cannot do what the settings ask for.
     """
+    # 1. what can be refused before minutes of reading
+    started_at = time.monotonic()
     if settings.fp8:
         check_fp8(device)
-    started_at = time.monotonic()
-    # 1. an empty model
+    rests_on_host = offload == "layers"
+    if rests_on_host and device.type != "cuda":
+        raise SettingsError(
+            "wan.offload = 'layers' needs a CUDA device", got=device.type, cure="Set wan.offload = 'none'."
+        )
+    loras = [(load_lora(file.path, config), file.strength) for file in parse_loras(settings.loras)]
+    # 2. an empty model
     with torch.device("meta"):
         model = empty_transformer(config)
-    # 2. weights, straight to where they are used
-    rests_on_host = offload == "layers"
+    # 3. weights, straight to where they are used
     state = dict(
         load_transformer_state(
             checkpoint,
@@ -129,17 +135,12 @@ def load_transformer(
     model.load_state_dict(state, strict=True, assign=True)
     del state
     model.eval().requires_grad_(False)
-    # 3. LoRAs, then quantisation: a sum with 8-bit weights would be rounded twice
-    loras = [(load_lora(file.path, config), file.strength) for file in parse_loras(settings.loras)]
+    # 4. LoRAs, then quantisation: a sum with 8-bit weights would be rounded twice
     report = merge_loras(model, loras)
     n_quantised = quantise_transformer(model) if settings.fp8 else 0
-    # 4. speed
+    # 5. speed
     model.attention_name = settings.attention
     if rests_on_host:
-        if device.type != "cuda":
-            raise SettingsError(
-                "wan.offload = 'layers' needs a CUDA device", got=device.type, cure="Set wan.offload = 'none'."
-            )
         model.stream_layers(device)
     if settings.compile and device.type == "cuda":
         model.compile_regions()

@@ -38,7 +38,7 @@ class Demand:
         fp8, float32: of the weights; bfloat16 otherwise.
         is_compiled: whether the transformer's pieces are compiled.
         is_guided: whether a second set of text terms is kept.
-        text_encoder_bytes: of its weights.
+        text_encoder_bytes: of its weights, in the type that they run in.
     """
 
     config: TransformerConfig
@@ -92,7 +92,8 @@ def plan_memory(
     """
     offloads: tuple[Offload, ...] = ("none", "text_encoder", "layers") if offload == "auto" else (offload,)
     tilings = {"auto": (False, True), "on": (True,), "off": (False,)}[tiling]
-    ways: tuple[tuple[Offload, bool], ...] = tuple((each, is_tiled) for each in offloads for is_tiled in tilings)
+    # Tiles change pixels; what only takes longer comes before them.
+    ways: tuple[tuple[Offload, bool], ...] = tuple((each, is_tiled) for is_tiled in tilings for each in offloads)
     needs = {way: estimate_bytes(demand, offload=way[0], is_tiled=way[1]) for way in ways}
     named = tuple((f"{each}{', tiled VAE' if is_tiled else ''}", needs[each, is_tiled]) for each, is_tiled in ways)
     for way in ways:
@@ -123,6 +124,7 @@ def estimate_bytes(demand: Demand, *, offload: Offload, is_tiled: bool) -> int:
     per_channel = _COMPILED_BYTES if demand.is_compiled else _EAGER_BYTES
     forward = demand.n_tokens * config.dim * per_channel * (2 if demand.float32 else 1) + text_terms
     vae = demand.width_px * demand.height_px * _VAE_BYTES_PER_PX["tiled" if is_tiled else "whole"]
+    vae *= 2 if demand.float32 else 1
     # The transformer and the VAE are never at work at once.
     peak = weights + max(forward, vae + text_terms) + _RESERVE_BYTES
     if offload == "none":

@@ -7,6 +7,7 @@ Does not belong here: how a model is loaded (loading), what fits (memory), makin
 from __future__ import annotations
 
 import logging
+import math
 from collections import OrderedDict
 from typing import Literal
 
@@ -19,9 +20,16 @@ from torch import Tensor
 from s2v_pipeline.errors import WeightsError
 from s2v_pipeline.generation.wan_s2v.checkpoint import Checkpoint, TransformerConfig
 from s2v_pipeline.generation.wan_s2v.clips_of_video import VideoTerms, decode_clip
-from s2v_pipeline.generation.wan_s2v.loading import choose_device, load_text_encoder, load_transformer, load_vae
+from s2v_pipeline.generation.wan_s2v.loading import (
+    DTYPES,
+    choose_device,
+    load_text_encoder,
+    load_transformer,
+    load_vae,
+)
 from s2v_pipeline.generation.wan_s2v.memory import GIB, Demand, MemoryPlan, Offload, plan_memory
 from s2v_pipeline.generation.wan_s2v.pipeline import WanSpeechToVideoPipeline
+from s2v_pipeline.generation.wan_s2v.shards import read_header
 from s2v_pipeline.generation.wan_s2v.speech_encoder import SpeechEncoder, load_speech_encoder
 from s2v_pipeline.generation.wan_s2v.text_encoder import WanTextEncoder
 from s2v_pipeline.generation.wan_s2v.transformer import WanS2VTransformer3DModel
@@ -67,7 +75,8 @@ class LoadedModels:
         if self._transformer is None or self._offload != plan.offload:
             self._check_free(plan)
             _log.info("%s", _described(plan))
-            self._transformer, self._terms = None, None  # the old one goes first: two do not fit
+            # What lies on the device by the old plan goes first: two transformers do not fit.
+            self._transformer, self._terms, self._text, self._speech = None, None, None, None
             self._transformer = load_transformer(
                 self._checkpoint, self._config, self._settings, self._device(), offload=plan.offload
             )
@@ -76,9 +85,9 @@ class LoadedModels:
             self._transformer, self._load_vae(plan), speech_encoder=self.speech_encoder(), tiling=self._tiling
         )
 
-    def vae_for(self, width_px: int, height_px: int) -> None:
-        """Make `decode` and `encode` ready for frames of a size."""
-        self._load_vae(self._plan(width_px, height_px, _LATENT_FRAMES_OF_WHOLE_CLIP))
+    def vae_for(self, width_px: int, height_px: int, latent_frames: int) -> None:
+        """Make `decode` and `encode` ready for clips of a size, by the same plan as `pipeline_for`."""
+        self._load_vae(self._plan(width_px, height_px, latent_frames))
 
     def decode(self, context: Tensor, latents: Tensor) -> Tensor:
         """Frames (3, n, height, width) of latents after their context; after `vae_for` or `pipeline_for`."""
@@ -162,7 +171,7 @@ class LoadedModels:
             float32=self._settings.precision == "float32",
             is_compiled=self._settings.compile and device.type == "cuda",
             is_guided=self._settings.guidance > 1,
-            text_encoder_bytes=_size_bytes(self._checkpoint),
+            text_encoder_bytes=_text_encoder_values(self._checkpoint) * DTYPES[self._settings.precision].itemsize,
         )
         if device.type == "cpu":
             offload = "none" if self._settings.offload == "auto" else self._settings.offload
@@ -193,9 +202,12 @@ def _off_unless_on(settings: WanSettings) -> Literal["on", "off"]:
     return "on" if settings.vae_tiling == "on" else "off"
 
 
-def _size_bytes(checkpoint: Checkpoint) -> int:
+def _text_encoder_values(checkpoint: Checkpoint) -> int:
+    """Number of weights, without reading them; the Diffusers layout is found stored in more than one type."""
     part = checkpoint.text_encoder
-    return sum(path.stat().st_size for path in (part.glob("*.safetensors") if part.is_dir() else [part]))
+    if not part.is_dir():
+        return part.stat().st_size // torch.bfloat16.itemsize  # as the official file's name says
+    return sum(math.prod(each.shape) for path in part.glob("*.safetensors") for each in read_header(path))
 
 
 def _described(plan: MemoryPlan) -> str:

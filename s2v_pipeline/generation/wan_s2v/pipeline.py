@@ -7,7 +7,7 @@ Does not belong here: chunks, files and the cluster (the asset graph makes clips
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,6 +100,7 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
         self._tiling = tiling
         self._motion_frames = motion_frames
 
+    @torch.no_grad()
     def __call__(
         self,
         image: Image.Image | NDArray[np.uint8],
@@ -117,46 +118,9 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
         init_first_frame: bool = False,
         noise: Sequence[Tensor] | None = None,
         on_step: OnClipStep | None = None,
+        on_clip: Callable[[VideoClip], object] | None = None,
     ) -> NDArray[np.uint8]:
-        """The frames (n, height, width, 3) uint8 of the whole video, at 16 frames a second; see `make_clips`."""
-        clips = self.make_clips(
-            image,
-            speech,
-            prompt,
-            negative_prompt=negative_prompt,
-            size_px=size_px,
-            sampling=sampling,
-            seed=seed,
-            clock=clock,
-            clip_frames=clip_frames,
-            max_clips=max_clips,
-            pose_frames=pose_frames,
-            init_first_frame=init_first_frame,
-            noise=noise,
-            on_step=on_step,
-        )
-        return np.concatenate([clip.frames for clip in clips])
-
-    @torch.no_grad()
-    def make_clips(
-        self,
-        image: Image.Image | NDArray[np.uint8],
-        speech: Waveform,
-        prompt: str | Tensor,
-        *,
-        negative_prompt: str | Tensor = NEGATIVE_PROMPT,
-        size_px: tuple[int, int] | None = None,
-        sampling: Sampling | None = None,
-        seed: int = 0,
-        clock: Clock = "aligned",
-        clip_frames: int = CLIP_FRAMES,
-        max_clips: int | None = None,
-        pose_frames: NDArray[np.uint8] | None = None,
-        init_first_frame: bool = False,
-        noise: Sequence[Tensor] | None = None,
-        on_step: OnClipStep | None = None,
-    ) -> Iterator[VideoClip]:
-        """Clips of the video, each as soon as it is made.
+        """The frames (n, height, width, 3) uint8 of the whole video, at 16 frames a second.
 
         Args:
             image: the portrait, of any size; resized and cropped to the video's.
@@ -167,15 +131,17 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
             seed: of the first clip's noise; clip k takes seed + k.
             clock: "aligned" shows the mouth with its sound and ends with it; "official" makes the official frames.
             clip_frames: of a whole clip; a multiple of 4.
-            max_clips: end after so many clips.
+            max_clips: end after so many clips, at least 1.
             pose_frames: (n, height, width, 3) uint8 at 16 frames a second and the video's size; black after its end.
             init_first_frame: begin at the portrait itself. The first clip then continues it, and drops no frame.
             noise: of each clip, (16, latent frames, height / 8, width / 8), instead of the seeded one.
             on_step: progress; returning False cancels.
+            on_clip: given each clip, as float32 pixels, as soon as it is made.
 
         Raises:
             GenerationError: an input that does not fit; `CancelledError` where `on_step` said so.
         """
+        frames: list[NDArray[np.uint8]] = []
         sampling = sampling or Sampling()
         vae, tiling = self._wan_vae, self._tiling
         # 1. size and portrait
@@ -187,7 +153,7 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
         spans, features = plan_video(
             self._speech_encoder, speech, clock=clock, clip_frames=clip_frames, init_first_frame=init_first_frame
         )
-        spans = spans[:max_clips]
+        spans = spans[: _checked_count(max_clips, spans, noise)]
         # 3. what all clips share
         video = self.video_terms(portrait, prompt, negative_prompt if sampling.is_guided else None)
         motion_px = (motion_from_portrait if init_first_frame else _no_motion_like)(
@@ -217,11 +183,15 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
             # 6. decode, and drop what is not shown
             pixels = decode_clip(vae, video.reference if motion is None else motion, latents, tiling)
             shown = pixels[:, span.drop_first_frames : span.drop_first_frames + len(span.shown)]
-            yield VideoClip(span, shown)
+            clip = VideoClip(span, shown)
+            frames.append(clip.frames)
+            if on_clip is not None:
+                on_clip(clip)
             # 7. what the next clip continues
             if span is not spans[-1]:
                 motion_px = continued_motion(motion_px, shown, motion_frames=self._motion_frames)
                 motion = vae.encode(motion_px.to(vae.device), tiling=tiling)
+        return np.concatenate(frames)
 
     def video_terms(
         self, portrait: NDArray[np.uint8], prompt: str | Tensor, negative: str | Tensor | None
@@ -272,6 +242,18 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
                 cure="Load the whole checkpoint, or give the embedding of the prompt.",
             )
         return self._text_encoder.encode(prompt)
+
+
+def _checked_count(max_clips: int | None, spans: Sequence[ClipSpan], noise: Sequence[Tensor] | None) -> int:
+    """How many of the clips are made."""
+    n_clips = len(spans) if max_clips is None else min(max_clips, len(spans))
+    if n_clips < 1 or (noise is not None and len(noise) < n_clips):
+        raise GenerationError(
+            "at least one clip must be made, each with its noise where noise is given",
+            got=f"max_clips {max_clips}, {'no' if noise is None else len(noise)} noise for {len(spans)} clips",
+            cure="Leave max_clips and noise out.",
+        )
+    return n_clips
 
 
 def _no_motion_like(portrait: NDArray[np.uint8], *, motion_frames: int) -> Tensor:

@@ -582,9 +582,11 @@ class WanS2VTransformer3DModel(ModelMixin, ConfigMixin):
         Raises:
             GenerationError: shapes that do not fit each other.
         """
-        _, _, height, width = reference.shape
+        height, width = (*reference.shape, 0, 0)[2:4]
         _check_latents("the reference", reference, (self.config.in_dim, 1, height, width))
-        if height % PATCH[1] or width % PATCH[2]:
+        if latent_frames < 1:
+            raise GenerationError("a clip must have latent frames", got=str(latent_frames), cure="Ask for one or more.")
+        if not height or not width or height % PATCH[1] or width % PATCH[2]:
             raise GenerationError(
                 "latents must have an even height and width (pixels a multiple of 16)",
                 got=f"{height}x{width}",
@@ -595,7 +597,8 @@ class WanS2VTransformer3DModel(ModelMixin, ConfigMixin):
         masks = self.trainable_cond_mask.weight.float()
         tail = [_tokens(self.patch_embedding, reference) + masks[_REFERENCE]]
         if motion is not None:
-            _check_latents("motion", motion, (self.config.in_dim, motion.shape[1], height, width))
+            n_motion = max(1, (*motion.shape, 0)[1])
+            _check_latents("motion", motion, (self.config.in_dim, n_motion, height, width))
             packed = self.frame_packer(motion.unsqueeze(0).to(device, dtype))
             tail.append(packed.float() + masks[_MOTION])
         if pose is None:
@@ -666,7 +669,7 @@ class WanS2VTransformer3DModel(ModelMixin, ConfigMixin):
                 if index in self._injector_of:
                     self._inject_audio(hidden, self._injector_of[index], clip, audio, kernel)
         else:
-            if cache is not None:
+            if cache is not None and len(self.blocks) > 1:
                 cache.keep(hidden)
         # 4. patches
         patches = self.head(hidden[:, : clip.n_video], time)

@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from s2v_pipeline.errors import GenerationError, S2VError, SettingsError, WeightsError
+from s2v_pipeline.generation.registry import load_generator
+from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.setting_groups import WanSettings
 from s2v_pipeline.timebase import FrameSpan
 from s2v_pipeline_tests.generation.wan_s2v.wan_requests import generator, portrait, request, tiny_settings
@@ -92,7 +94,8 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 def generate(settings: WanSettings, tmp_path: Path) -> None:
-    generator(settings).generate(request(portrait(tmp_path), FrameSpan(0, 5), 0, is_last=True), None)
+    made = load_generator(GeneratorSpec("wan_s2v", wan=settings))
+    made.generate(request(portrait(tmp_path), FrameSpan(0, 5), 0, is_last=True), None)
 
 
 def refusal(settings: WanSettings, tmp_path: Path, match: str) -> S2VError:
@@ -116,6 +119,15 @@ def test_damaged_weights(what: str, weights: Path, tmp_path: Path) -> None:
     damage, match = BAD[what]
     damage(weights)
     refusal(tiny_settings(weights), tmp_path, match)
+
+
+@pytest.mark.parametrize("what", ["truncated shard", "truncated VAE", "no tokenizer"])
+def test_mended_weights_work_in_the_same_process(what: str, good: Path, weights: Path, tmp_path: Path) -> None:
+    damage, match = BAD[what]
+    damage(weights)
+    refusal(tiny_settings(weights), tmp_path, match)
+    shutil.copytree(good, weights, dirs_exist_ok=True)
+    generate(tiny_settings(weights), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["Wan2.1_VAE.pth", "models_t5_umt5-xxl-enc-bf16.pth"])

@@ -73,6 +73,16 @@ def test_the_fastest_way_that_fits(available_gib: float, demand: Demand, expecte
     assert plan.n_bytes <= available_gib * GIB
 
 
+def test_what_changes_pixels_comes_last() -> None:
+    exact = estimate_bytes(DEMAND, offload="text_encoder", is_tiled=False)
+    tiled = estimate_bytes(LARGE, offload="none", is_tiled=True)
+    assert plan_memory(DEMAND, exact).is_tiled is False
+    # Whole frames with the text encoder on the CPU, though tiles would fit beside it.
+    assert tiled < estimate_bytes(LARGE, offload="none", is_tiled=False)
+    plan = plan_memory(LARGE, tiled)
+    assert (plan.offload, plan.is_tiled) == ("text_encoder", False)
+
+
 def test_what_cannot_fit_is_refused_with_numbers_and_cure() -> None:
     with pytest.raises(WeightsError, match=r"832x448 must fit.*8\.0 GiB available.*smaller") as refusal:
         plan_memory(DEMAND, 8 * GIB)
@@ -81,3 +91,19 @@ def test_what_cannot_fit_is_refused_with_numbers_and_cure() -> None:
         plan_memory(DEMAND, 24 * GIB, offload="none")
     with pytest.raises(WeightsError, match=r"1024x704"):
         plan_memory(LARGE, 16 * GIB, tiling="off")
+
+
+def test_float32_doubles_everything() -> None:
+    exact = replace(DEMAND, float32=True, text_encoder_bytes=2 * DEMAND.text_encoder_bytes)
+    for is_tiled in (False, True):
+        estimates = [estimate_bytes(each, offload="none", is_tiled=is_tiled) for each in (DEMAND, exact)]
+        assert 1.85 < estimates[1] / estimates[0] < 2
+
+
+def test_more_memory_never_makes_it_slower() -> None:
+    order = ["layers", "text_encoder", "none"]
+    for demand in (DEMAND, LARGE, replace(DEMAND, fp8=True), replace(LARGE, fp8=True)):
+        plans = [plan_memory(demand, n_gib * GIB) for n_gib in (16, 24, 32, 48, 80, 141)]
+        ranks = [order.index(plan.offload) for plan in plans]
+        assert ranks == sorted(ranks)
+        assert all(plan.n_bytes <= plan.available_bytes for plan in plans)

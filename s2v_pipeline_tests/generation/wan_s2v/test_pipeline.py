@@ -39,14 +39,15 @@ def speech(n_frames: float) -> Waveform:
 def make(pipeline: WanSpeechToVideoPipeline, golden: Any, n_frames: float, **arguments: Any) -> list[VideoClip]:
     _, tensors = golden
     options = {"negative_prompt": tensors["input.negative_text"], "size_px": (64, 64), "sampling": FEW}
-    return list(
-        pipeline.make_clips(
-            tensors["input.image"].numpy(),
-            speech(n_frames),
-            tensors["input.text"],
-            **{**options, "clip_frames": CLIP_FRAMES, **arguments},
-        )
+    clips: list[VideoClip] = []
+    pipeline(
+        tensors["input.image"].numpy(),
+        speech(n_frames),
+        tensors["input.text"],
+        on_clip=clips.append,
+        **{**options, "clip_frames": CLIP_FRAMES, **arguments},
     )
+    return clips
 
 
 def joined(clips: list[VideoClip]) -> Tensor:
@@ -144,10 +145,15 @@ def test_what_does_not_fit_is_refused(pipeline: WanSpeechToVideoPipeline, golden
     _, tensors = golden
     picture, text = tensors["input.image"].numpy(), tensors["input.text"]
     with pytest.raises(GenerationError, match="16000 Hz"):
-        list(pipeline.make_clips(picture, Waveform(np.ones(44_100, np.float32), 44_100), text, sampling=FEW))
+        pipeline(picture, Waveform(np.ones(44_100, np.float32), 44_100), text, sampling=FEW)
     with pytest.raises(GenerationError, match="needs the text encoder"):
-        list(pipeline.make_clips(picture, speech(20), "in words", sampling=FEW, size_px=(64, 64)))
+        pipeline(picture, speech(20), "in words", sampling=FEW, size_px=(64, 64))
     with pytest.raises(ImageError, match="64 px"):
-        list(pipeline.make_clips(picture[:63], speech(20), text, sampling=FEW))
+        pipeline(picture[:63], speech(20), text, sampling=FEW)
     with pytest.raises(GenerationError, match="multiple of 16"):
-        list(pipeline.make_clips(picture, speech(20), text, sampling=FEW, size_px=(72, 64)))
+        pipeline(picture, speech(20), text, sampling=FEW, size_px=(72, 64))
+    for arguments in ({"max_clips": 0}, {"max_clips": -1}, {"noise": []}):
+        with pytest.raises(GenerationError, match="at least one clip"):
+            make(pipeline, golden, 25, **arguments)
+    with pytest.raises(GenerationError, match="uint8"):
+        make(pipeline, golden, 25, pose_frames=np.zeros((25, 64, 64, 3), np.float32))

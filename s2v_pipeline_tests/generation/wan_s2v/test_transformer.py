@@ -72,10 +72,11 @@ def test_two_requests_may_interleave(golden: Golden, model: WanS2VTransformer3DM
             latents = latents - 0.1 * model(latents, torch.tensor(timestep), clip, text, audio)
             yield latents
 
-    alone = list(request(motion=True, scale=1.0))[-1]
+    alone = [list(request(motion=True, scale=1.0))[-1], list(request(motion=False, scale=0.5))[-1]]
     first, second = request(motion=True, scale=1.0), request(motion=False, scale=0.5)
-    woven = [pair[0] for pair in zip(first, second, strict=True)][-1]
-    assert torch.equal(woven, alone)
+    woven = list(zip(first, second, strict=True))[-1]
+    assert torch.equal(woven[0], alone[0])
+    assert torch.equal(woven[1], alone[1])
 
 
 def test_a_forward_leaves_nothing_on_the_module(golden: Golden, model: WanS2VTransformer3DModel) -> None:
@@ -128,6 +129,17 @@ def test_what_does_not_fit_is_refused(golden: Golden, model: WanS2VTransformer3D
         model.encode_audio(features_of(tensors)[:-1])
     with pytest.raises(GenerationError, match="even height and width"):
         model.encode_clip(torch.zeros(16, 1, 7, 12), latent_frames=5)
+    for reference in (torch.zeros(16, 8, 12), torch.zeros(1, 16, 1, 8, 12), torch.zeros(16, 1, 0, 12)):
+        with pytest.raises(GenerationError):
+            model.encode_clip(reference, latent_frames=5)
+    with pytest.raises(GenerationError, match="latent frames"):
+        model.encode_clip(tensors["input.ref"][0], latent_frames=0)
+    for motion in (torch.zeros(16), torch.zeros(16, 0, *tensors["input.ref"].shape[-2:])):
+        with pytest.raises(GenerationError, match="motion must be"):
+            model.encode_clip(tensors["input.ref"][0], latent_frames=5, motion=motion)
+    for features in (features_of(tensors)[:, :24], features_of(tensors)[..., :31], features_of(tensors)[:0]):
+        with pytest.raises(GenerationError, match="speech features"):
+            model.encode_audio(features)
     with pytest.raises(GenerationError, match="motion must be"):
         model.encode_clip(tensors["input.ref"][0], latent_frames=5, motion=torch.zeros(16, 19, 4, 4))
     with pytest.raises(GenerationError, match="latents must be"):
