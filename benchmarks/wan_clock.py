@@ -116,7 +116,8 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=200)
     is_right = lengths(parser.parse_args().n)
     say(
-        f"{N_PULSES} pulses at {FIRST_PULSE_S} to {LAST_PULSE_S:.0f} s: middle of the frame that shows it, minus its time"
+        f"{N_PULSES} pulses at {FIRST_PULSE_S} to {LAST_PULSE_S:.0f} s: "
+        "middle of the frame that shows it, minus its time"
     )
     for clock in ("aligned", "official"):
         found = offsets_ms(clock)
