@@ -33,6 +33,9 @@ from s2v_pipeline_tests.generation.wan_s2v.golden_files import load_golden
 CPU = torch.device("cpu")
 REACH = 2  # earlier frames that a temporal upsampling's convolution sees
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+ROUNDING = 5e-5
+"""Float32 sums in another order differ by up to 1.2e-5 here, more or less with the processor. That nothing else differs
+is held to 1e-10 in float64 (`test_tail_is_the_end_of_the_whole`)."""
 
 
 def tiny_model(residual_blocks: int = 2) -> AutoencoderKLWan:
@@ -81,15 +84,15 @@ def test_blocks_change_nothing(block_latents: int) -> None:
         wanted = model.encode(pixels[None]).latent_dist.mode()
         frames = model.decode(wanted).sample[0]
     latents = ((wanted - mean) / std)[0]
-    assert worst(vae.encode(pixels, block_latents=block_latents), latents) <= 1e-5
-    assert worst(vae.decode(latents, block_latents=block_latents), frames) <= 1e-5
+    assert worst(vae.encode(pixels, block_latents=block_latents), latents) <= ROUNDING
+    assert worst(vae.decode(latents, block_latents=block_latents), frames) <= ROUNDING
 
 
 def test_one_frame(tiny: WanVae) -> None:
     pixels = noise(3, 1, 16, 8).clamp(-1, 1)
     with torch.no_grad():
         wanted = tiny.model.encode(pixels[None]).latent_dist.mode()[0]
-    assert worst(tiny.encode(pixels) * tiny._std + tiny._mean, wanted) <= 1e-5
+    assert worst(tiny.encode(pixels) * tiny._std + tiny._mean, wanted) <= ROUNDING
     assert tiny.decode(tiny.encode(pixels)).shape == (3, 1, 16, 8)
 
 
@@ -119,7 +122,7 @@ def test_tail_in_float32(golden: dict[str, torch.Tensor], n_context: int, block_
     latents = noise(16, n_context + 3, 3, 2)
     wanted = vae.decode(latents)[:, -12:]
     made = vae.decode_tail(latents[:, :n_context], latents[:, n_context:], block_latents=block_latents)
-    assert worst(made, wanted) <= 1e-5
+    assert worst(made, wanted) <= ROUNDING
 
 
 def test_tail_skips_what_it_does_not_need(tiny: WanVae, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,8 +214,8 @@ def test_channels_last_changes_rounding_only() -> None:
     assert weight.is_contiguous(memory_format=torch.channels_last_3d)
     assert not weight.is_contiguous()
     assert list(vae.model.state_dict()) == names
-    assert worst(vae.decode(latents), frames) <= 1e-5
-    assert worst(vae.encode(frames), encoded) <= 1e-5
+    assert worst(vae.decode(latents), frames) <= ROUNDING
+    assert worst(vae.encode(frames), encoded) <= ROUNDING
     vae.prepare(channels_last=False)
     assert torch.equal(vae.decode(latents), frames)
 
@@ -321,7 +324,7 @@ def test_tiled_vae_is_near_the_whole(tiny: WanVae) -> None:
 def test_tail_in_tiles_and_a_tile_that_holds_everything(tiny: WanVae) -> None:
     latents, tiling = noise(16, 3, 10, 7), Tiling(tile_px=64, overlap_px=32)
     tail = tiny.decode_tail(latents[:, :1], latents[:, 1:], tiling=tiling)
-    assert worst(tail, tiny.decode(latents, tiling=tiling)[:, 1:]) <= 1e-5
+    assert worst(tail, tiny.decode(latents, tiling=tiling)[:, 1:]) <= ROUNDING
     assert torch.equal(tiny.decode(latents, tiling=Tiling(tile_px=80, overlap_px=8)), tiny.decode(latents))
 
 
