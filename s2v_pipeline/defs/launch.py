@@ -27,7 +27,7 @@ from s2v_pipeline.defs.io_manager import load_value
 from s2v_pipeline.defs.jobs import JOB_NAME
 from s2v_pipeline.defs.partitions import PARTITIONS_NAME
 from s2v_pipeline.defs.resources import PipelineResource
-from s2v_pipeline.defs.running import INTERRUPTED, is_interrupt
+from s2v_pipeline.defs.running import INTERRUPT_CAME, INTERRUPTED, is_interrupt
 from s2v_pipeline.errors import ArtifactError, GenerationError, InputError, ManifestError, S2VError
 from s2v_pipeline.inputs.source import InputSource
 from s2v_pipeline.settings import ResolvedSettings, load_settings
@@ -168,9 +168,11 @@ def interrupts_for_this_process_alone() -> Iterator[None]:
     def wait_for_interrupt() -> None:
         while not ended.is_set():
             if signal.sigtimedwait({signal.SIGINT}, _INTERRUPT_POLL_S) is not None:
+                INTERRUPT_CAME.set()
                 _thread.interrupt_main()
 
     waiting = threading.Thread(target=wait_for_interrupt, name="interrupts", daemon=True)
+    INTERRUPT_CAME.clear()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     waiting.start()
     try:
@@ -178,6 +180,7 @@ def interrupts_for_this_process_alone() -> Iterator[None]:
     finally:
         ended.set()
         waiting.join()
+        INTERRUPT_CAME.clear()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

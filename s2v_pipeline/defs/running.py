@@ -6,6 +6,7 @@ Belongs here: what every asset body needs around its stage's functions. Does not
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ _progress = logging.getLogger(PROGRESS_LOGGER)
 ProgressCallback = Callable[[int, int], None]
 INTERRUPTED = "Interrupted"
 """The `kind` in the metadata of a step's failure that an interrupt caused."""
+INTERRUPT_CAME = threading.Event()
+"""Set when Ctrl-C reaches this process (`launch.interrupts_for_this_process_alone`). The exception alone is not enough:
+where it is raised inside a destructor or a library's callback, Python ignores it."""
 _INTERRUPTS = (dg.DagsterExecutionInterruptedError.__name__, KeyboardInterrupt.__name__)
 
 
@@ -42,13 +46,13 @@ def user_errors_are_final(context: dg.AssetExecutionContext) -> Generator[None, 
 
     Bad input, settings and weights fail at once with their message. An interrupt (Terminate in the UI, Ctrl-C) must not
     become a step retry either (https://github.com/dagster-io/dagster/issues/15026). One that comes just before or after
-    the body, as while the value is stored, has become one already: the next body to start ends the run.
+    the body, as while the value is stored, has become one already, or got lost: the next body to start ends the run.
 
     Raises:
         dagster.Failure: instead of those; everything else passes as it is.
     """
     try:
-        if _run_was_interrupted(context):
+        if INTERRUPT_CAME.is_set() or _run_was_interrupted(context):
             raise KeyboardInterrupt
         yield
     except (InputError, SettingsError, WeightsError) as error:
@@ -122,5 +126,7 @@ def run_tasks(
             len(tasks),
         )
         report(n_done, len(tasks))
+        if INTERRUPT_CAME.is_set():
+            raise KeyboardInterrupt
 
     return executor.run(tasks, on_done, in_order=placement.in_order, n_gpus=placement.n_gpus)

@@ -12,6 +12,7 @@ import pytest
 from s2v_pipeline.api import command_source
 from s2v_pipeline.defs.io_manager import StoreIOManager
 from s2v_pipeline.defs.launch import Project, register, run_here
+from s2v_pipeline.defs.running import INTERRUPT_CAME
 
 
 @pytest.fixture
@@ -20,19 +21,24 @@ def project(project_dir: Path) -> Iterator[Project]:
         '[video]\nwidth_px = 192\nheight_px = 192\n[cluster]\nexecutor = "in_process"\n'
     )
     yield Project(project_dir)
+    INTERRUPT_CAME.clear()
     os.environ.pop("DAGSTER_HOME", None)
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
 def test_an_interrupt_while_a_value_is_stored_ends_the_run(
-    project: Project, sample: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project, sample: Path, monkeypatch: pytest.MonkeyPatch, is_lost: bool
 ) -> None:
+    """Also where Python ignores the exception, as in a destructor: what remains is that it came."""
     stored: list[str] = []
     store = StoreIOManager.handle_output
 
     def interrupted(self: StoreIOManager, context: dg.OutputContext, obj: object) -> None:
         stored.append(context.asset_key.to_user_string())
         if stored == ["speech_inputs", "audio_features"]:
-            raise KeyboardInterrupt
+            if not is_lost:
+                raise KeyboardInterrupt
+            INTERRUPT_CAME.set()
         store(self, context, obj)
 
     monkeypatch.setattr(StoreIOManager, "handle_output", interrupted)
