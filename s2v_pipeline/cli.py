@@ -213,7 +213,9 @@ def main() -> None:
     try:
         app()
     except S2VError as error:
-        print(f"s2v: {_plain(str(error))}", file=sys.stderr)
+        # A cure may have lines of its own, as with commands to copy; names of files in the rest may not.
+        cure = "\n".join(_plain(line) for line in error.cure.split("\n"))
+        print(f"s2v: {_plain(f'{error.rule}; got {error.got}.')} {cure}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from error
     except SystemExit as end:  # as which typer passes an interrupt on
         if end.code == EXIT_INTERRUPTED:

@@ -371,6 +371,26 @@ def test_a_failure_reaches_the_entry_point_as_the_packages_error(
         command(capsys, "verify", tmp_path / "none")
 
 
+@FROM_CLICK
+def test_commands_to_copy_stand_on_lines_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from s2v_pipeline import cli
+
+    def fail(*_: object, **__: object) -> None:
+        raise HTTPError("no\nroute")
+
+    monkeypatch.setattr(HfApi, "repo_info", fail)
+    monkeypatch.setattr(sys, "argv", ["s2v", "weights", "fetch", str(tmp_path / "to\nhere")])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 1
+    first, pip, *_ = capsys.readouterr().err.splitlines()
+    assert first.startswith("s2v: Wan-AI/Wan2.2-S2V-14B must be reachable and ")
+    assert "to\\x0ahere writable" in first
+    assert pip.startswith("  pip install huggingface_hub && hf download Wan-AI/Wan2.2-S2V-14B ")
+
+
 def test_the_command_line_loads_no_torch() -> None:
     code = "import sys, s2v_pipeline.weights_cli; sys.exit('torch' in sys.modules or 'huggingface_hub' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
