@@ -55,17 +55,6 @@ _LEANING = frozenset(
         *("not", "is", "are", "was", "were", "be", "i", "you", "he", "she", "we", "they", "mr.", "mrs.", "ms.", "dr."),
     }
 )
-_CUT_SIGNS = {
-    Closes.SENTENCE: 0,
-    Closes.CLAUSE: 0,
-    Closes.NOTHING: 10,
-}  # unevenness that a better line end is worth
-_LEANING_SIGNS = 8
-_LEANING = frozenset(
-    ("a", "an", "the", "of", "to", "in", "on", "at", "by", "for", "from", "with", "and", "or", "but", "nor", "as", "if")
-    + ("that", "than", "my", "your", "his", "her", "its", "our", "their", "this", "these", "those", "no", "not", "is")
-    + ("are", "was", "were", "be", "i", "you", "he", "she", "we", "they", "mr.", "mrs.", "ms.", "dr.", "st.", "mister")
-)
 _CUT_SIGN = "\u2026"
 
 
