@@ -16,7 +16,7 @@ from s2v_pipeline.alignment.captions import Caption
 _NOTHING_WIDE = "\u200b"
 # SubRip has no way to escape; what players would take for a tag or a command gets a space without width behind its
 # first sign, and an arrow, which stands between times, one of another shape.
-_SRT_COMMAND = re.compile(r"[<{](?=[\\/A-Za-z])")
+_SRT_COMMAND = re.compile(r"[<{\\](?=[\\/A-Za-z])")
 _ARROW, _SRT_ARROW = "-->", "\u2192"
 _VTT_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 

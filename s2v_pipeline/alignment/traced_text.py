@@ -41,11 +41,12 @@ class TracedText:
         return cls(source, at[:-1], at[1:])
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
-        """What the characters [start, stop) stand for; an empty span at an end or between two characters."""
+        """What the characters [start, stop) stand for; nothing, where none are between characters of two sources."""
         if start < stop:
             return int(self.starts[start]), int(self.ends[stop - 1])
-        at = int(self.starts[start]) if start < len(self.text) else int(self.ends[-1]) if self.text else 0
-        return at, at
+        before = int(self.ends[start - 1]) if start else 0
+        behind = int(self.starts[start]) if start < len(self.text) else before
+        return behind, max(before, behind)
 
     def substituted(self, pattern: re.Pattern[str], replacement: Callable[[re.Match[str]], str]) -> TracedText:
         """As `pattern.sub`; each character of a replacement stands for all that was replaced."""
