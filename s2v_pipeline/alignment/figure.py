@@ -36,6 +36,7 @@ _TICKS_IN, _LEFT_IN, _RIGHT_IN = 0.3, 0.18, 0.38  # room for the times below a r
 _COLUMNS = 680  # one minimum and one maximum a pixel column stand for the samples in it
 _LETTER_S = 0.0022  # width of a letter of one point
 _PHONE_SIZES, _WORD_SIZES = (8.0, 7.0, 6.0, 5.0), (9.0, 8.0, 7.0, 6.0)  # points; the first that fits is taken
+_LEAST_LETTERS = 4  # of a word that is cut, the ellipsis included; less says nothing
 _QUIET_DB, _LOUD_DB = -60.0, 0.0  # range of the overview's level
 _OVERVIEW_TICKS_S = (5, 10, 30, 60, 300, 600, 1800, 3600, 7200, 14400)
 _MOST_TICKS = 8
@@ -76,7 +77,7 @@ def draw_alignment(
     figure.text(
         0.5,
         1 - 0.06 / height_in,
-        "waveform, pitch in Hz (red dots), speech (green), words, phones\n"
+        "waveform, pitch in Hz (red dots), speech (green), words (in italics: as heard), phones\n"
         f"red: words that fit the sound badly (confidence below {MIN_FIT})"
         + (f"; the first {shown_s:.0f} s of {_clock(duration_s)} below" if overview_in else ""),
         ha="center",
@@ -222,7 +223,7 @@ def _name(
     size = next((size for size in sizes if len(shown) * size <= letters), sizes[-1])
     room = int(letters / size)
     if len(shown) > room:
-        shown = f"{shown[: room - 1]}\u2026" if room > 1 else ""
+        shown = f"{shown[: room - 1]}\u2026" if room >= _LEAST_LETTERS else ""
     axes.text(
         (from_s + until_s) / 2,
         sum(band) / 2,
