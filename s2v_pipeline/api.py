@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ class GeneratedVideo:
 
     Attributes:
         output_path: the mp4.
+        caption_paths: SubRip and WebVTT files beside it; () without captions, and `no_captions` says why.
         poster_path: a still of it.
         metadata: content of generation_metadata.json.
         run_id: of the Dagster run, as the UI's history shows it.
@@ -36,6 +37,8 @@ class GeneratedVideo:
     """
 
     output_path: Path
+    caption_paths: tuple[Path, ...]
+    no_captions: str
     poster_path: Path
     metadata: Mapping[str, Any]
     run_id: str
@@ -107,7 +110,8 @@ class SpeechToVideo:
             fps: frames a second, such as 25 or "30000/1001".
             generator: name of a registered generator.
             seed: of the input.
-            output_path: where a copy of the mp4 goes; without it the file stays in the artifact store.
+            output_path: where a copy of the mp4 goes, its captions beside it as .srt and .vtt, in the place of files of
+                these names; without it the files stay in the artifact store.
             name: what the input is called in Dagster; made from the files when absent.
 
         Raises:
@@ -134,10 +138,13 @@ class SpeechToVideo:
         if outcome.error is not None or outcome.video is None:
             raise outcome.error or AssertionError("a run without an error has a video")
         store = self._project.pipeline.store()
-        video = store.read_path("final_videos", input_id, outcome.video.video_part)
+        files = tuple(store.read_path("final_videos", input_id, part) for part in outcome.video.delivered_parts)
+        video, *captions = copy_files(files, Path(output_path)) if output_path is not None else files
         metadata = store.read_path("final_videos", input_id, outcome.video.metadata_part)
         return GeneratedVideo(
-            output_path=copy_video(video, Path(output_path)) if output_path is not None else video,
+            output_path=video,
+            caption_paths=tuple(captions),
+            no_captions=outcome.video.no_captions,
             poster_path=store.read_path("final_videos", input_id, outcome.video.poster_part),
             metadata=json.loads(metadata.read_text(encoding="utf-8")),
             run_id=outcome.run_id,
@@ -199,8 +206,10 @@ def command_source(
     )
 
 
-def copy_video(video: Path, destination: Path) -> Path:
-    """Copy a delivered video, whole or not at all; the destination."""
-    with atomic_path(destination) as temporary:
-        shutil.copyfile(video, temporary)
-    return destination
+def copy_files(files: Sequence[Path], destination: Path) -> tuple[Path, ...]:
+    """Copy a video to `destination` and its captions beside it under its name, each whole or not at all; the copies."""
+    copies = (destination, *(destination.with_suffix(file.suffix) for file in files[1:]))
+    for file, copy in zip(files, copies, strict=True):
+        with atomic_path(copy) as temporary:
+            shutil.copyfile(file, temporary)
+    return copies

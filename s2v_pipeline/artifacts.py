@@ -192,6 +192,17 @@ class ArtifactStore:
             temporary.write_text(json.dumps(asdict(record), indent=1))
         return path
 
+    def remove(self, asset: str, input_id: str, part: str) -> None:
+        """Let a part and its record be gone; it need not be there.
+
+        Raises:
+            ArtifactError: a name that `path` refuses, or the disk may not be written.
+        """
+        path = self.path(asset, input_id, part)
+        with disk_errors(path.parent):
+            path.unlink(missing_ok=True)
+            path.with_name(path.name + PROVENANCE_SUFFIX).unlink(missing_ok=True)
+
     def provenance(self, asset: str, input_id: str, part: str) -> Provenance | None:
         """The record of a part, or None where there is no file or no readable record."""
         path = self.path(asset, input_id, part)

@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,7 +60,9 @@ def generate(
     transcript: Annotated[
         Path | None, typer.Option(help="Text file with what is said; recognised from the sound when absent.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Where a copy of the mp4 goes.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where a copy of the mp4 goes; its captions beside it, .srt and .vtt.")
+    ] = None,
     quality: Annotated[Quality | None, typer.Option(help="Preset of size and encoding.")] = None,
     width: Annotated[int | None, typer.Option(help="Width in pixels, even.")] = None,
     height: Annotated[int | None, typer.Option(help="Height in pixels, even.")] = None,
@@ -253,7 +256,7 @@ def _check_output(output: Path | None) -> None:
 
 
 def _generate(source: InputSource, *, output: Path | None, way_in: str) -> None:
-    from s2v_pipeline.api import copy_video
+    from s2v_pipeline.api import copy_files
     from s2v_pipeline.defs.launch import interrupts_for_this_process_alone, register, run_here
     from s2v_pipeline.progress_bars import progress_bars
 
@@ -266,17 +269,19 @@ def _generate(source: InputSource, *, output: Path | None, way_in: str) -> None:
     if outcome.error is not None or outcome.video is None:
         raise outcome.error or AssertionError("a run without an error has a video")
     store = project.pipeline.store()
-    video = store.path("final_videos", input_id, outcome.video.video_part)
+    files = tuple(store.read_path("final_videos", input_id, part) for part in outcome.video.delivered_parts)
     if output is not None:
-        video = copy_video(video, output)
+        files = copy_files(files, output)
     took_s, port = time.perf_counter() - started_at, project.settings().settings.server.dagster_port
-    _print_outcome(outcome, video, length_s=float(outcome.video.video_s), took_s=took_s, port=port)
+    _print_outcome(outcome, files, length_s=float(outcome.video.video_s), took_s=took_s, port=port)
 
 
-def _print_outcome(outcome: RunOutcome, video: Path, *, length_s: float, took_s: float, port: int) -> None:
+def _print_outcome(outcome: RunOutcome, files: Sequence[Path], *, length_s: float, took_s: float, port: int) -> None:
     print("\nseconds by step:")
     for step, seconds in outcome.step_s.items():
         print(f"  {step:44} {seconds:7.2f}")
     print(f"  {'all, start-up included':44} {took_s:7.2f}  ({took_s / length_s:.2f} x the video's {length_s:.2f} s)")
-    print(f"\nvideo: {video}")
+    print(f"\nvideo: {files[0]}")
+    no_captions = outcome.video.no_captions if outcome.video else ""
+    print(f"captions: {', '.join(map(str, files[1:]))}" if files[1:] else no_captions)
     print(f"see it in the Dagster UI: s2v up, then http://127.0.0.1:{port}/runs/{outcome.run_id}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s2v_pipeline.api import SpeechToVideo
+from s2v_pipeline.api import SpeechToVideo, copy_files
 from s2v_pipeline.errors import SettingsError
 
 
@@ -37,3 +37,14 @@ def test_an_unknown_generator_is_named_with_those_that_there_are(sample: Path) -
         maker.generate_video(
             image_path=sample / "portrait.png", audio_path=sample / "speech.wav", generator="imaginary"
         )
+
+
+def test_captions_are_copied_beside_the_video_under_its_name(tmp_path: Path) -> None:
+    files = tuple(tmp_path / name for name in ("anna.mp4", "anna.srt", "anna.vtt"))
+    for file in files:
+        file.write_text(file.name)
+    to = tmp_path / "out" / "me.v2.mp4"
+    copies = copy_files(files, to)
+    assert copies == (to, to.with_name("me.v2.srt"), to.with_name("me.v2.vtt"))
+    assert [copy.read_text() for copy in copies] == ["anna.mp4", "anna.srt", "anna.vtt"]
+    assert copy_files(files[:1], tmp_path / "alone.mp4") == (tmp_path / "alone.mp4",)

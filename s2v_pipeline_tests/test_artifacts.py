@@ -47,6 +47,16 @@ def store(tmp_path: Path) -> ArtifactStore:
     return ArtifactStore(tmp_path / "artifacts")
 
 
+def test_what_was_removed_is_gone_with_its_record(store: ArtifactStore) -> None:
+    path = write(store, b"pixels")
+    store.remove(*PART)
+    assert list(path.parent.iterdir()) == []
+    store.remove(*PART)  # once more does no harm
+    store.remove("rendered_clips", "nobody", "0001.mp4")
+    with pytest.raises(ArtifactError, match="names in the artifact store"):
+        store.remove("rendered_clips", "..", "0001.mp4")
+
+
 def test_what_was_written_is_read_with_its_record(store: ArtifactStore) -> None:
     path = write(store, b"pixels")
     assert path == store.root / "rendered_clips" / "obama" / "0001.mp4"

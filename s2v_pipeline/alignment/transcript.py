@@ -1,6 +1,6 @@
 """The words that a reader of a transcript says.
 
-Belongs here: text as people write it to lower-case words of letters and apostrophes.
+Belongs here: text as people write it to lower-case words of letters and apostrophes, each with its place in the text.
 Does not belong here: how a word sounds (pronunciation), how a number is spelled (numbers_in_words), times.
 
 English only. Rules cover common writing, not all of it: an odd reading costs a badly placed word, never an error.
@@ -11,13 +11,18 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from s2v_pipeline.alignment import numbers_in_words as numbers
+from s2v_pipeline.alignment.traced_text import TracedText
 
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*'?|'[a-z]+")
 _STAGE_DIRECTION = re.compile(r"\[[^\]]*\]|<[^>]*>|\{[^}]*\}|\*[^*\n]*\*")  # [applause], <unk>, *laughs*: not said
 _QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u02bb": "'", "\u2032": "'", "`": "'"})
 _DASHES = re.compile(r"[\u2010-\u2015\u2212]")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
+_ODD = re.compile(r"(?:[^\x00-\x7f]|`)+")
+_FRACTION_AFTER_DIGIT = re.compile(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e])")
 
 _ABBREVIATIONS: Mapping[str, str] = {
     "mr": "mister", "mrs": "missus", "ms": "miz", "dr": "doctor", "prof": "professor", "rev": "reverend",
@@ -28,6 +33,9 @@ _ABBREVIATIONS: Mapping[str, str] = {
     "jan": "january", "feb": "february", "aug": "august", "sept": "september", "oct": "october", "nov": "november",
     "dec": "december",
 }  # fmt: skip
+_TITLES = frozenset(
+    {"mr", "mrs", "ms", "dr", "prof", "rev", "gen", "sgt", "capt", "lt", "col", "hon", "gov", "sen", "rep", "mt", "st"}
+)
 # Written without their full stop these are words or names of their own.
 _NEED_FULL_STOP = frozenset({"rev", "gen", "col", "hon", "gov", "sen", "rep", "inc", "co", "jan", "dec", "capt", "ave"})
 _UNITS: Mapping[str, str] = {
@@ -52,6 +60,7 @@ _FRACTIONS: Mapping[str, str] = {
     "1/2": "one half", "1/3": "one third", "2/3": "two thirds", "1/4": "one quarter", "3/4": "three quarters",
 }  # fmt: skip
 _SYMBOLS: Mapping[str, str] = {"&": "and", "@": "at", "+": "plus", "=": "equals", "%": "percent", "°": "degrees"}
+_SYMBOL = re.compile(f"[{''.join(_SYMBOLS)}]")
 _NUMBER = r"\d{1,3}(?:,\d{3})+|\d+"
 _MAX_ACRONYM = 5  # longer runs of capitals are shouted words or read as words
 _CAPITALS = re.compile(rf"\b(?P<capitals>[A-Z]{{2,{_MAX_ACRONYM}}})(?P<plural>s?)\b")
@@ -60,29 +69,68 @@ _PLURAL_OF_LETTER = "'s"  # sounds like the possessive
 _Replacement = Callable[[re.Match[str]], str]
 
 
+class SpokenWord(NamedTuple):
+    """A word that is said, and the characters [start, stop) of the transcript that it stands for.
+
+    The words of "$5" have one span; that of an apostrophe that was dropped may be empty.
+    """
+
+    word: str
+    start: int
+    stop: int
+
+
 def spoken_words(transcript: str, is_word: Callable[[str], bool]) -> tuple[str, ...]:
     """Words in the order in which they are said, each of a-z and apostrophes.
 
     Numbers, ordinals, years, money, percentages, times of day and common abbreviations are spoken out; bracketed
     stage directions are dropped; capitals that `is_word` (a dictionary) does not know are read letter by letter.
     """
-    text = unicodedata.normalize("NFKC", _keep_fractions(transcript)).translate(_QUOTES)
-    text = _DASHES.sub("-", _STAGE_DIRECTION.sub(" ", text))
-    text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
-    is_shouted = text == text.upper()
+    return tuple(spoken.word for spoken in spoken_places(transcript, is_word))
+
+
+def spoken_places(transcript: str, is_word: Callable[[str], bool]) -> tuple[SpokenWord, ...]:
+    """The words of `spoken_words`, each with its place in the transcript; places never go back."""
+    text = _plain(transcript).substituted(_STAGE_DIRECTION, lambda _: " ")
+    text = text.substituted(_DASHES, lambda _: "-").with_each(_NOT_ASCII, _without_marks)
+    is_shouted = text.text == text.text.upper()
     for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
-    for symbol, spoken in _SYMBOLS.items():
-        text = text.replace(symbol, f" {spoken} ")
+        text = text.substituted(pattern, replacement)
+    text = text.substituted(_SYMBOL, lambda found: f" {_SYMBOLS[found[0]]} ")
     if not is_shouted:
-        text = _CAPITALS.sub(lambda found: _acronym(found, is_word), text)
-    words = (_without_quotes(word, is_word) for word in _WORD.findall(text.lower()))
-    return tuple(word for word in words if word)
+        text = text.substituted(_CAPITALS, lambda found: _acronym(found, is_word))
+    text = text.lowered()
+    words = (
+        SpokenWord(_without_quotes(found[0], is_word), *text.span(*found.span())) for found in _WORD.finditer(text.text)
+    )
+    return tuple(spoken for spoken in words if spoken.word)
 
 
-def _keep_fractions(text: str) -> str:
+def stage_directions(transcript: str) -> tuple[tuple[int, int], ...]:
+    """Spans [start, stop) of what is written but not said: [applause], <unk>, {noise}, *laughs*."""
+    text = _plain(transcript)
+    return tuple(text.span(*found.span()) for found in _STAGE_DIRECTION.finditer(text.text))
+
+
+def is_abbreviation(stem: str) -> bool:
+    """Whether a full stop behind this may belong to it: "etc", "Dr", "km"."""
+    return stem.lower() in _ABBREVIATIONS or stem.lower() in _UNITS or is_title(stem)
+
+
+def is_title(stem: str) -> bool:
+    """Whether a name follows: "Dr", "St"."""
+    return stem.lower() in _TITLES
+
+
+def _plain(transcript: str) -> TracedText:
+    """Compatibility forms as the characters that they stand for, and one kind of quotation mark."""
     # NFKC turns one half into "1", a fraction slash and "2"; what stands before it must stay a number of its own.
-    return re.sub(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e])", " and ", text)
+    text = TracedText.of(transcript).substituted(_FRACTION_AFTER_DIGIT, lambda _: " and ")
+    return text.with_each(_ODD, lambda character: unicodedata.normalize("NFKC", character).translate(_QUOTES))
+
+
+def _without_marks(character: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFD", character) if unicodedata.category(c) != "Mn")
 
 
 def _acronym(found: re.Match[str], is_word: Callable[[str], bool]) -> str:

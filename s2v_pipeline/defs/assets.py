@@ -8,6 +8,7 @@ import dagster as dg
 import pandas as pd
 
 from s2v_pipeline.alignment.choose import align_speech
+from s2v_pipeline.alignment.exports import write_word_files
 from s2v_pipeline.alignment.figure import draw_alignment
 from s2v_pipeline.audio.decode import read_waveform
 from s2v_pipeline.audio.features import describe_speech, extract_features
@@ -123,7 +124,7 @@ def phoneme_alignments(
     speech_inputs: SpeechInput,
     audio_features: pd.DataFrame,
 ) -> dg.MaterializeResult[pd.DataFrame]:
-    """One row a phoneme with start and end in seconds, silence included.
+    """One row a phoneme with start and end in seconds, silence included; also as TextGrid, CTM, SRT and WebVTT.
 
     From the transcript where there is one, else recognised from the sound; how is in the table's `attrs`. Moves the
     lips.
@@ -138,19 +139,31 @@ def phoneme_alignments(
         table.attrs.update(method=alignment.method, fallbacks=list(alignment.fallbacks), notes=list(alignment.notes))
         for fallback in alignment.fallbacks:
             context.log.warning("alignment fell back: %s", fallback)
-        # 2. draw it
+        # 2. as files for other programs, captions among them
+        files = write_word_files(
+            store,
+            context.partition_key,
+            table,
+            speech_inputs.transcript,
+            waveform.duration_s,
+            key=value_version(table),
+        )
+        table.attrs.update(files.to_attrs())
+        for note in filter(None, (files.no_captions, *files.notes)):
+            context.log.warning("%s", note)
+        # 3. draw it
         figure = store.write(
             "phoneme_alignments",
             context.partition_key,
             "alignment.png",
-            lambda path: draw_alignment(waveform, audio_features, table, path),
+            lambda path: draw_alignment(waveform, audio_features, table, path, files.words),
             key=value_version(table),
             made_by="phoneme_alignments",
         )
     return dg.MaterializeResult(
         value=table,
         data_version=dg.DataVersion(value_version(table)),
-        metadata=show.phonemes(table, figure, pipeline.settings()),
+        metadata=show.phonemes(table, files, figure, pipeline.settings()),
     )
 
 
@@ -239,7 +252,7 @@ def final_videos(
     phoneme_alignments: pd.DataFrame,
     rendered_clips: ChunkManifest,
 ) -> dg.MaterializeResult[FinalVideo]:
-    """The delivered mp4 with its poster, contact sheet and `generation_metadata.json`.
+    """The delivered mp4 with its captions, poster, contact sheet and `generation_metadata.json`.
 
     Clips are joined without encoding them again; the sound is the original.
     """

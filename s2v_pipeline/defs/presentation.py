@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from s2v_pipeline.alignment.exports import WordFiles
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.cluster.executor import ExecutorInfo
@@ -48,6 +49,14 @@ _COLUMNS: Mapping[str, str] = {
     "word": "the word that the phone belongs to, as it was spoken",
     "word_index": "number of the word, from 0; -1 in silence",
     "confidence": "0 to 1: how well the sound fits the phone",
+}
+_WORD_COLUMNS: Mapping[str, str] = {
+    "word": "as the transcript has it; empty where the sound was recognised",
+    "spoken": "as it is said; IPA where the sound was recognised",
+    "start_s": "in seconds on the input's own clock",
+    "end_s": "in seconds",
+    "confidence": "0 to 1: how well the sound fits the word",
+    "phones": "ARPABET phones without stress",
 }
 
 
@@ -95,35 +104,26 @@ def features(table: pd.DataFrame) -> Metadata:
     }
 
 
-def phonemes(table: pd.DataFrame, figure: Path, machine: Settings) -> Metadata:
-    """Of phoneme_alignments: the drawn alignment, how it was made, and the words."""
-    words = table[table["word_index"] >= 0].groupby("word_index", sort=True)
-    rows = [
-        dg.TableRecord(
-            {
-                "word": str(group["word"].iloc[0]),
-                "start_s": round(float(group["start_s"].iloc[0]), 3),
-                "end_s": round(float(group["end_s"].iloc[-1]), 3),
-                "phones": " ".join(group["phone"]),
-                "confidence": round(float(group["confidence"].mean()), 3),
-            }
-        )
-        for _, group in list(words)[:_MOST_ROWS_SHOWN]
-    ]
+def phonemes(table: pd.DataFrame, files: WordFiles, figure: Path, machine: Settings) -> Metadata:
+    """Of phoneme_alignments: the drawn alignment, how it was made, the words, and the files for other programs."""
+    shown = files.words[:_MOST_ROWS_SHOWN].round(3)
+    kinds = {"start_s": "float", "end_s": "float", "confidence": "float"}
+    asset, input_id = "phoneme_alignments", figure.parent.name
+    links = [f"- [{part}]({_url(machine, asset, input_id, part)}) {figure.with_name(part)}" for part in files.parts]
     return {
-        "alignment": _picture(machine, "phoneme_alignments", figure.parent.name, figure.name),
+        "alignment": _picture(machine, asset, input_id, figure.name),
         "method": table.attrs["method"],
         "fallbacks": _lines(table.attrs["fallbacks"]),
         "notes": _lines(table.attrs["notes"]),
+        "captions": _lines((files.no_captions,) if files.no_captions else (*table.attrs["captions"], *files.notes)),
+        "files": dg.MetadataValue.md("\n".join(links)),
+        "n_words": len(files.words),
         "words": dg.MetadataValue.table(
-            rows,
+            [dg.TableRecord(dict(zip(shown.columns, row, strict=True))) for row in shown.to_numpy().tolist()],
             schema=dg.TableSchema(
                 [
-                    dg.TableColumn("word"),
-                    dg.TableColumn("start_s", "float"),
-                    dg.TableColumn("end_s", "float"),
-                    dg.TableColumn("phones"),
-                    dg.TableColumn("confidence", "float"),
+                    dg.TableColumn(name, kinds.get(name, "string"), description=_WORD_COLUMNS[name])
+                    for name in shown.columns
                 ]
             ),
         ),
@@ -178,6 +178,7 @@ def final_video(value: FinalVideo, store: ArtifactStore, machine: Settings) -> M
         "watch": dg.MetadataValue.url(watch),
         "poster": _preview(machine, "final_videos", value.input_id, value.poster_part, opens=watch),
         "contact_sheet": _preview(machine, "final_videos", value.input_id, value.contact_sheet_part),
+        "captions": value.no_captions or dg.MetadataValue.md(_part_links(machine, value)),
         "video_s": float(value.video_s),
         "audio_s": float(value.audio_s),
         "video_minus_audio_ms": round(1000 * float(value.video_s - value.audio_s), 3),
@@ -188,6 +189,10 @@ def final_video(value: FinalVideo, store: ArtifactStore, machine: Settings) -> M
         "browse": dg.MetadataValue.url(_folder_url(machine, "final_videos", value.input_id)),
         "sha256": value.sha256,
     }
+
+
+def _part_links(machine: Settings, value: FinalVideo) -> str:
+    return ", ".join(f"[{part}]({_url(machine, 'final_videos', value.input_id, part)})" for part in value.caption_parts)
 
 
 def _picture(machine: Settings, asset: str, input_id: str, part: str) -> dg.MarkdownMetadataValue:

@@ -11,13 +11,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import asdict
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from s2v_pipeline import __version__
-from s2v_pipeline.artifacts import ArtifactStore, content_key
+from s2v_pipeline.artifacts import ArtifactStore, content_key, file_sha256
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import Settings
@@ -30,6 +31,8 @@ ASSET = "final_videos"
 POSTER_PART = "poster.jpg"
 CONTACT_SHEET_PART = "contact_sheet.jpg"
 METADATA_PART = "generation_metadata.json"
+CAPTION_SUFFIXES = (".srt", ".vtt")
+_CAPTIONS_MISSING = "no captions: phoneme_alignments was made by a version without them; materialise it again"
 _SHEET_FRAMES = 24  # three rows of eight: enough to see lips at work, small enough for one look
 
 _log = logging.getLogger(__name__)
@@ -108,8 +111,16 @@ def deliver_video(
         made_by=made_by,
     )
 
-    # 3. what made it
+    # 3. captions, under the names that players look for beside it
+    caption_parts, no_captions = _copy_captions(store, input_id, phonemes, made_by)
+
+    # 4. what made it
     document = _metadata(speech, phonemes, clips, settings, written[0], record.sha256, run_id)
+    document["captions"] = {
+        "files": list(caption_parts),
+        "none_because": no_captions or None,
+        "notes": list(phonemes.attrs.get("caption_notes", [])),
+    }
     store.write(
         ASSET,
         input_id,
@@ -124,6 +135,8 @@ def deliver_video(
         poster_part=POSTER_PART,
         contact_sheet_part=CONTACT_SHEET_PART,
         metadata_part=METADATA_PART,
+        caption_parts=caption_parts,
+        no_captions=no_captions,
         sha256=record.sha256,
         size_bytes=record.size_bytes,
         n_frames=probe.n_frames,
@@ -133,6 +146,31 @@ def deliver_video(
         video_s=probe.video_duration_s,
         audio_s=probe.audio_duration_s,
     )
+
+
+def _copy_captions(
+    store: ArtifactStore, input_id: str, phonemes: pd.DataFrame, made_by: str
+) -> tuple[tuple[str, ...], str]:
+    """Names of the captions beside the video, or why there are none; those of an earlier video are then removed."""
+    sources = {Path(part).suffix: part for part in phonemes.attrs.get("captions", [])}
+    parts = []
+    for suffix in CAPTION_SUFFIXES:
+        part = f"{input_id}{suffix}"
+        if suffix not in sources:
+            store.remove(ASSET, input_id, part)
+            continue
+        source = store.read_path("phoneme_alignments", input_id, sources[suffix])
+        text = source.read_bytes()
+        store.write(ASSET, input_id, part, partial(_write_bytes, text), key=file_sha256(source), made_by=made_by)
+        parts.append(part)
+    reason = "" if parts else phonemes.attrs.get("no_captions") or _CAPTIONS_MISSING
+    if reason:
+        _log.warning("%s: %s", input_id, reason)
+    return tuple(parts), reason
+
+
+def _write_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
 
 
 def _phone_at(phonemes: pd.DataFrame) -> SheetLabels:

@@ -16,6 +16,8 @@ class FinalVideo:
     Attributes:
         input_id: partition key.
         video_part, poster_part, contact_sheet_part, metadata_part: names of the files.
+        caption_parts: names of the captions' files beside the video, named as players look for them; () without any.
+        no_captions: why there are none; '' where there are.
         sha256: of the video file.
         size_bytes: of the video file.
         n_frames, fps, width_px, height_px: of the picture.
@@ -27,6 +29,8 @@ class FinalVideo:
     poster_part: str
     contact_sheet_part: str
     metadata_part: str
+    caption_parts: tuple[str, ...]
+    no_captions: str
     sha256: str
     size_bytes: int
     n_frames: int
@@ -35,3 +39,8 @@ class FinalVideo:
     height_px: int
     video_s: Fraction
     audio_s: Fraction
+
+    @property
+    def delivered_parts(self) -> tuple[str, ...]:
+        """The video, then its captions: what a viewer needs."""
+        return (self.video_part, *self.caption_parts)

@@ -73,6 +73,20 @@ def test_tables_load_as_in_a_notebook(made_sample: MadeSample) -> None:
     assert len(features) == made_sample.outcome.video.n_frames
 
 
+def test_captions_have_the_transcript_s_own_words(made_sample: MadeSample) -> None:
+    store = made_sample.project.pipeline.store()
+    video = made_sample.outcome.video
+    speech = load_value(store, "speech_inputs", made_sample.input_id)
+    assert isinstance(speech, SpeechInput)
+    assert video is not None
+    assert video.delivered_parts == ("sample.mp4", "sample.srt", "sample.vtt")
+    text = store.read_path("final_videos", made_sample.input_id, "sample.srt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line and "-->" not in line and not line.isdigit()]
+    assert " ".join(lines) == speech.transcript
+    document = json.loads(store.read_path("final_videos", made_sample.input_id, video.metadata_part).read_text())
+    assert document["captions"] == {"files": ["sample.srt", "sample.vtt"], "none_because": None, "notes": []}
+
+
 def test_metadata_says_what_made_it(made_sample: MadeSample) -> None:
     store = made_sample.project.pipeline.store()
     path = store.read_path("final_videos", made_sample.input_id, "generation_metadata.json")

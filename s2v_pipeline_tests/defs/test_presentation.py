@@ -73,6 +73,23 @@ def test_links_lead_somewhere(made_sample: MadeSample) -> None:
             assert fetch(server, str(shown(made_sample, asset)[name].value))[0] == content_type
 
 
+def test_files_for_other_programs_are_linked(made_sample: MadeSample) -> None:
+    links = dict(
+        re.findall(r"\[([^]]+)\]\((http://[^)]+)\)", str(shown(made_sample, "phoneme_alignments")["files"].value))
+    )
+    with FileServer(made_sample.project.pipeline.store().root, 0) as server:
+        content = {part: fetch(server, url)[1] for part, url in links.items()}
+        captions = re.findall(r"\((http://[^)]+)\)", str(shown(made_sample, "final_videos")["captions"].value))
+        assert [fetch(server, url)[1] for url in captions] == [content["captions.srt"], content["captions.vtt"]]
+    assert set(content) == {"alignment.TextGrid", "words.ctm", "words.csv", "words.srt", "words.vtt"} | {
+        "captions.srt",
+        "captions.vtt",
+    }
+    assert content["captions.vtt"].startswith(b"WEBVTT")
+    words = shown(made_sample, "phoneme_alignments")["words"].value
+    assert [record.data["word"] for record in words.records][:3] == ["And", "Mister", "John"]
+
+
 def test_the_video_comes_first_and_every_column_says_what_it_is(made_sample: MadeSample) -> None:
     assert list(shown(made_sample, "final_videos"))[:3] == ["watch", "poster", "contact_sheet"]
     for asset in ("audio_features", "phoneme_alignments"):
