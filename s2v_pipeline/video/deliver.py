@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,7 @@ import pandas as pd
 
 from s2v_pipeline import __version__
 from s2v_pipeline.artifacts import ArtifactStore, content_key
+from s2v_pipeline.audio.tracks import delivered_path
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import Settings
@@ -37,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 def deliver_video(
     speech: SpeechInput,
+    clean_up: Mapping[str, Any],
     phonemes: pd.DataFrame,
     clips: ChunkManifest,
     settings: Settings,
@@ -47,6 +49,8 @@ def deliver_video(
 ) -> FinalVideo:
     """Write the video of one input and its sidecars into the store.
 
+    `clean_up` is the report of `audio.tracks`, which names the sound that is delivered.
+
     Raises:
         MediaError: clips that do not fit, or a written file that is not what was meant.
         ArtifactError: a clip or the speech is missing or damaged.
@@ -54,11 +58,11 @@ def deliver_video(
     input_id = speech.input_id
     made_by = f"s2v_pipeline {__version__}"
     clip_paths = [store.read_path("rendered_clips", input_id, clip.part) for clip in clips.chunks]
-    sound = store.read_path("speech_inputs", input_id, speech.speech.name)
+    sound = delivered_path(clean_up, input_id, store)
     key = content_key(
         {
             "clips": [clip.key for clip in clips.chunks],
-            "speech": speech.speech.sha256,
+            "speech": clean_up["delivered"]["sha256"],
             "kbps": settings.video.audio_kbps,
         }
     )
@@ -109,7 +113,7 @@ def deliver_video(
     )
 
     # 3. what made it
-    document = _metadata(speech, phonemes, clips, settings, written[0], record.sha256, run_id)
+    document = _metadata(speech, clean_up, phonemes, clips, settings, written[0], record.sha256, run_id)
     store.write(
         ASSET,
         input_id,
@@ -148,6 +152,7 @@ def _phone_at(phonemes: pd.DataFrame) -> SheetLabels:
 
 def _metadata(
     speech: SpeechInput,
+    clean_up: Mapping[str, Any],
     phonemes: pd.DataFrame,
     clips: ChunkManifest,
     settings: Settings,
@@ -169,6 +174,7 @@ def _metadata(
             "notes": list(speech.notes),
         },
         "settings": _settings_that_change_the_video(settings),
+        "clean_up": dict(clean_up),
         "alignment": {name: phonemes.attrs[name] for name in ("method", "fallbacks", "notes")},
         "generator": {
             "name": clips.generator,
@@ -209,7 +215,9 @@ def _metadata(
 
 def _settings_that_change_the_video(settings: Settings) -> dict[str, Any]:
     """What a reader needs to judge the video or make it again; names of this machine's folders are left out."""
-    shown = settings.model_dump(mode="json", include={"video", "generation", "wan"}, exclude={"wan": {"weights"}})
+    shown = settings.model_dump(
+        mode="json", include={"video", "audio", "generation", "wan"}, exclude={"wan": {"weights"}}
+    )
     if settings.generation.generator != "wan_s2v":
         del shown["wan"]
     else:
