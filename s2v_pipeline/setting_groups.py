@@ -90,6 +90,28 @@ class VideoSettings(_Group):
         return value
 
 
+class AudioSettings(_Group):
+    """Clean-up of the recording, and which sound is delivered."""
+
+    denoise: Literal["auto", "on", "off"] = Field(
+        "auto", description="noise reduction; auto where the speech stands less than 15 dB above the noise"
+    )
+    derumble: Literal["auto", "on", "off"] = Field(
+        "auto", description="cut off what is below the voice; auto where it is less than 12 dB under the speech"
+    )
+    high_pass_hz: float = Field(60, ge=20, le=150, description="where it is cut off; the lowest voices start at 60 Hz")
+    dehum: Literal["auto", "off"] = Field(
+        "auto", description="take out 50 or 60 Hz and multiples where they are found and can be heard"
+    )
+    delivered: Literal["original", "cleaned", "normalised"] = Field(
+        "original",
+        description="sound of the video; cleaned: what is analysed; normalised: that at loudness_lufs",
+    )
+    loudness_lufs: float = Field(
+        -16, ge=-36, le=-9, description="of normalised: -14 streaming, -16 spoken word, -23 EBU broadcast"
+    )
+
+
 class GenerationSettings(_Group):
     """How chunks are made."""
 
@@ -171,6 +193,7 @@ class Settings(_Group):
 
     inputs: InputSettings = InputSettings()
     video: VideoSettings = VideoSettings()
+    audio: AudioSettings = AudioSettings()
     generation: GenerationSettings = GenerationSettings()
     wan: WanSettings = WanSettings()
     cluster: ClusterSettings = ClusterSettings()
@@ -217,7 +240,16 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
 }
 """Generator -> quality -> values. A generator without a row starts from the defaults."""
 
-PER_INPUT = ("video", "generation", "wan.steps", "wan.solver", "wan.shift", "wan.guidance", "wan.negative_prompt")
+PER_INPUT = (
+    "video",
+    "audio",
+    "generation",
+    "wan.steps",
+    "wan.solver",
+    "wan.shift",
+    "wan.guidance",
+    "wan.negative_prompt",
+)
 """Groups and single settings that an input may set for itself.
 
 The others belong to the machine: an input comes from somebody else, and must not name files of this machine or choose

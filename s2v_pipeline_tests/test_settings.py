@@ -284,7 +284,7 @@ def test_a_settings_file_is_a_layer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("group", sorted(set(Settings.model_fields) - {name.partition(".")[0] for name in PER_INPUT}))
 def test_an_input_may_not_set_what_belongs_to_the_machine(tmp_path: Path, group: str) -> None:
-    with pytest.raises(SettingsError, match="may set only video, generation") as caught:
+    with pytest.raises(SettingsError, match="may set only video, audio, generation") as caught:
         read_settings_file(toml(tmp_path, f"[{group}]\n[video]\n"), of_input=True)
     assert caught.value.got == group
 

@@ -80,7 +80,7 @@ def read_speech(path: Path, *, rate_hz: int | None = None) -> DecodedSpeech:
     mix, correlation = _choose_mix(path) if stream.n_channels == _MAX_CHANNELS else ("mono", 1.0)
     if mix in ("left", "right"):
         _logger.warning("stereo channels of %s cancel (correlation %.2f): %s kept", path.name, correlation, mix)
-    blocks = [_mono(block, mix) for block in _blocks(path)]
+    blocks = [_mono(block, mix) for block in read_blocks(path)]
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if not samples.size or stream.declared_samples not in (None, samples.size):
         raise AudioError(
@@ -90,6 +90,35 @@ def read_speech(path: Path, *, rate_hz: int | None = None) -> DecodedSpeech:
         )
     resampled = resample(Waveform(samples, stream.rate_hz), rate_hz or stream.rate_hz)
     return DecodedSpeech(resampled, mix, correlation, samples.size, stream.rate_hz)
+
+
+def read_blocks(path: Path) -> Iterator[NDArray[np.float32]]:
+    """(channels, n) float32 in [-1, 1), block after block.
+
+    Raises:
+        AudioError: not such a file, or damaged.
+    """
+    try:
+        with path.open("rb") as file, av.open(file, mode="r", format="flac") as container:
+            for frame in container.decode(audio=0):
+                array = frame.to_ndarray()
+                planar = array if frame.format.is_planar else array.reshape(-1, frame.layout.nb_channels).T
+                # FFmpeg decodes FLAC to 16- or 32-bit integers, narrower ones shifted up to the full range.
+                scale = np.float32(2.0 ** (1 - 8 * array.dtype.itemsize))
+                yield np.multiply(planar, scale, dtype=np.float32, casting="unsafe")
+    except (av.FFmpegError, OSError) as error:
+        raise AudioError(f"{path.name} must be a readable FLAC file", got=str(error), cure=_CURE) from error
+
+
+def read_mono_blocks(path: Path) -> Iterator[NDArray[np.float32]]:
+    """(1, n) float32: the samples of `read_speech` at the file's own rate, block after block.
+
+    Raises:
+        AudioError: not such a file, or damaged.
+    """
+    mix = _choose_mix(path)[0] if _probe(path).n_channels == _MAX_CHANNELS else "mono"
+    for block in read_blocks(path):
+        yield _mono(block, mix)[None]
 
 
 def resample(waveform: Waveform, rate_hz: int) -> Waveform:
@@ -131,25 +160,11 @@ def _probe(path: Path) -> _Stream:
     return found
 
 
-def _blocks(path: Path) -> Iterator[NDArray[np.float32]]:
-    """(channels, n) float32 in [-1, 1), block after block."""
-    try:
-        with path.open("rb") as file, av.open(file, mode="r", format="flac") as container:
-            for frame in container.decode(audio=0):
-                array = frame.to_ndarray()
-                planar = array if frame.format.is_planar else array.reshape(-1, frame.layout.nb_channels).T
-                # FFmpeg decodes FLAC to 16- or 32-bit integers, narrower ones shifted up to the full range.
-                scale = np.float32(2.0 ** (1 - 8 * array.dtype.itemsize))
-                yield np.multiply(planar, scale, dtype=np.float32, casting="unsafe")
-    except (av.FFmpegError, OSError) as error:
-        raise AudioError(f"{path.name} must be a readable FLAC file", got=str(error), cure=_CURE) from error
-
-
 def _choose_mix(path: Path) -> tuple[ChannelMix, float]:
     sums = np.zeros(2, np.float64)
     squares = np.zeros((2, 2), np.float64)
     n_samples = 0
-    for block in _blocks(path):
+    for block in read_blocks(path):
         exact = block.astype(np.float64)
         sums += exact.sum(axis=1)
         squares += exact @ exact.T

@@ -12,7 +12,8 @@ from s2v_pipeline.alignment.exports import write_word_files
 from s2v_pipeline.alignment.figure import draw_alignment
 from s2v_pipeline.audio.decode import read_waveform
 from s2v_pipeline.audio.features import describe_speech, extract_features
-from s2v_pipeline.audio.voice_activity import speech_probabilities, speech_segments
+from s2v_pipeline.audio.tracks import REPORT, analysed_path, clean_up_report, make_tracks
+from s2v_pipeline.audio.voice_activity import speech_segments
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.cluster.executor import ChunkExecutor
 from s2v_pipeline.defs import presentation as show
@@ -80,7 +81,7 @@ def speech_inputs(
     group_name=GROUP,
     kinds={"pandas", "parquet"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     retry_policy=RETRIES,
 )
 def audio_features(
@@ -91,22 +92,26 @@ def audio_features(
     """One row a video frame, at the middle of its time on screen: level, pitch, speech probability, onsets.
 
     Moves the head and the brows, and says how wide the mouth opens. The summary of the whole speech is in the table's
-    `attrs`.
+    `attrs`, with what was done about rumble, hum and noise; the cleaned sound lies beside the table where there is one.
     """
     with user_errors_are_final(context):
-        # 1. the whole speech at the analysis rate, on the input's own clock
-        speech = pipeline.store().read_path("speech_inputs", context.partition_key, speech_inputs.speech.name)
-        waveform = read_waveform(speech, rate_hz=ANALYSIS_RATE_HZ)
+        # 1. the whole speech, cleaned where it needs that, at the analysis rate, on the input's own clock
+        tracks = make_tracks(speech_inputs, settings_of(context, pipeline).audio, pipeline.store())
+        for fallback in tracks.report["fallbacks"]:
+            context.log.warning("%s", fallback)
+        for reason in tracks.report["reasons"]:
+            context.log.info("%s", reason)
+        waveform = tracks.waveform16k
         # 2. one row a frame of the video that will be delivered
         n_frames = frames_for_samples(speech_inputs.n_samples, speech_inputs.rate_hz, speech_inputs.fps)
-        probabilities = speech_probabilities(waveform)
-        table = extract_features(waveform, n_frames=n_frames, fps=speech_inputs.fps, probabilities=probabilities)
-        segments = speech_segments(waveform, probabilities)
+        table = extract_features(waveform, n_frames=n_frames, fps=speech_inputs.fps, probabilities=tracks.probabilities)
+        segments = speech_segments(waveform, tracks.probabilities)
         table.attrs.update(describe_speech(waveform, table, segments).to_attrs())
+        table.attrs[REPORT] = tracks.report
     return dg.MaterializeResult(
         value=table,
         data_version=dg.DataVersion(value_version(table)),
-        metadata=show.features(table),
+        metadata=show.features(table, context.partition_key, pipeline.settings()),
     )
 
 
@@ -132,7 +137,7 @@ def phoneme_alignments(
     store = pipeline.store()
     with user_errors_are_final(context):
         # 1. align
-        speech = store.read_path("speech_inputs", context.partition_key, speech_inputs.speech.name)
+        speech = analysed_path(audio_features.attrs, context.partition_key, store)
         waveform = read_waveform(speech, rate_hz=ANALYSIS_RATE_HZ)
         alignment = align_speech(waveform, speech_inputs.transcript, audio_features.attrs["segments"])
         table = alignment.phonemes
@@ -249,18 +254,20 @@ def final_videos(
     context: dg.AssetExecutionContext,
     pipeline: dg.ResourceParam[PipelineResource],
     speech_inputs: SpeechInput,
+    audio_features: pd.DataFrame,
     phoneme_alignments: pd.DataFrame,
     rendered_clips: ChunkManifest,
 ) -> dg.MaterializeResult[FinalVideo]:
     """The delivered mp4 with its captions, poster, contact sheet and `generation_metadata.json`.
 
-    Clips are joined without encoding them again; the sound is the original.
+    Clips are joined without encoding them again; the sound is the original, or what `audio.delivered` says.
     """
     with user_errors_are_final(context):
         # 1. the video and its sidecars
         settings = settings_of(context, pipeline)
         value = deliver_video(
             speech_inputs,
+            clean_up_report(audio_features.attrs, settings.audio.delivered),
             phoneme_alignments,
             rendered_clips,
             settings,

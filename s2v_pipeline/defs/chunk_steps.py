@@ -13,6 +13,7 @@ import pandas as pd
 
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform
+from s2v_pipeline.audio.tracks import analysed_path
 from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
@@ -50,8 +51,8 @@ def plan_requests(
     store = pipeline.store()
     sound = None
     if profile.WANTS_SOUND:
-        path = store.read_path("speech_inputs", speech.input_id, speech.speech.name)
-        sound = read_waveform(path, rate_hz=SPEECH_RATE_HZ)
+        # What the analysis heard: its noise would move the mouth as well.
+        sound = read_waveform(analysed_path(features.attrs, speech.input_id, store), rate_hz=SPEECH_RATE_HZ)
     video = VideoRequest(
         input_id=speech.input_id,
         fps=speech.fps,

@@ -19,6 +19,7 @@ import pandas as pd
 
 from s2v_pipeline.alignment.exports import WordFiles
 from s2v_pipeline.artifacts import ArtifactStore
+from s2v_pipeline.audio.tracks import clean_up_report
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.cluster.executor import ExecutorInfo
 from s2v_pipeline.defs.previews import preview_part
@@ -86,8 +87,8 @@ def speech_input(value: SpeechInput, resolved: ResolvedSettings, machine: Settin
     }
 
 
-def features(table: pd.DataFrame) -> Metadata:
-    """Of audio_features: the summary of the speech and the table's shape."""
+def features(table: pd.DataFrame, input_id: str, machine: Settings) -> Metadata:
+    """Of audio_features: the summary of the speech, what was done to its sound, and the table's shape."""
     summary = {
         str(name): round(value, 3) if isinstance(value, float) else value
         for name, value in table.attrs.items()
@@ -96,12 +97,32 @@ def features(table: pd.DataFrame) -> Metadata:
     segments = table.attrs["segments"][:_MOST_ROWS_SHOWN]
     return {
         **summary,
+        **_clean_up(clean_up_report(table.attrs), input_id, machine),
         "speech_segments": dg.MetadataValue.table(
             [dg.TableRecord({"start_s": round(a, 3), "end_s": round(b, 3), "s": round(b - a, 3)}) for a, b in segments],
             schema=dg.TableSchema([dg.TableColumn(name, "float") for name in ("start_s", "end_s", "s")]),
         ),
         **_table_shape(table),
     }
+
+
+def _clean_up(report: Mapping[str, Any], input_id: str, machine: Settings) -> Metadata:
+    """What was measured and decided about rumble, hum and noise, and which sounds came of it."""
+    analysed, delivered = report["analysed"], report["delivered"]
+    shown = {
+        "clean_up": _lines(report["reasons"]),
+        "clean_up_fallbacks": _lines(report["fallbacks"]),
+        "listen_to_what_is_analysed": _link(machine, analysed["asset"], input_id, analysed["part"]),
+        "delivered_sound": delivered["choice"],
+        "listen_to_what_is_delivered": _link(machine, delivered["asset"], input_id, delivered["part"]),
+    }
+    if report["levels"] is not None:
+        shown |= {f"measured_{name}": report["levels"][name] for name in ("speech_db", "noise_db", "snr_db")}
+    if "level" in delivered:
+        shown |= {f"delivered_{name}": value for name, value in delivered["level"].items()}
+    if "gain" in delivered:
+        shown |= {f"delivered_{name}": value for name, value in delivered["gain"].items()}
+    return shown
 
 
 def phonemes(table: pd.DataFrame, files: WordFiles, figure: Path, machine: Settings) -> Metadata:

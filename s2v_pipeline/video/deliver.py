@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
@@ -19,6 +19,7 @@ import pandas as pd
 
 from s2v_pipeline import __version__
 from s2v_pipeline.artifacts import ArtifactStore, content_key, file_sha256
+from s2v_pipeline.audio.tracks import delivered_path
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import Settings
@@ -40,6 +41,7 @@ _log = logging.getLogger(__name__)
 
 def deliver_video(
     speech: SpeechInput,
+    clean_up: Mapping[str, Any],
     phonemes: pd.DataFrame,
     clips: ChunkManifest,
     settings: Settings,
@@ -50,6 +52,8 @@ def deliver_video(
 ) -> FinalVideo:
     """Write the video of one input and its sidecars into the store.
 
+    `clean_up` is the report of `audio.tracks`, which names the sound that is delivered.
+
     Raises:
         MediaError: clips that do not fit, or a written file that is not what was meant.
         ArtifactError: a clip or the speech is missing or damaged.
@@ -57,11 +61,11 @@ def deliver_video(
     input_id = speech.input_id
     made_by = f"s2v_pipeline {__version__}"
     clip_paths = [store.read_path("rendered_clips", input_id, clip.part) for clip in clips.chunks]
-    sound = store.read_path("speech_inputs", input_id, speech.speech.name)
+    sound = delivered_path(clean_up, input_id, store)
     key = content_key(
         {
             "clips": [clip.key for clip in clips.chunks],
-            "speech": speech.speech.sha256,
+            "speech": clean_up["delivered"]["sha256"],
             "kbps": settings.video.audio_kbps,
         }
     )
@@ -115,7 +119,7 @@ def deliver_video(
     caption_parts, no_captions = _copy_captions(store, input_id, phonemes, made_by)
 
     # 4. what made it
-    document = _metadata(speech, phonemes, clips, settings, written[0], record.sha256, run_id)
+    document = _metadata(speech, clean_up, phonemes, clips, settings, written[0], record.sha256, run_id)
     document["captions"] = {
         "files": list(caption_parts),
         "none_because": no_captions or None,
@@ -186,6 +190,7 @@ def _phone_at(phonemes: pd.DataFrame) -> SheetLabels:
 
 def _metadata(
     speech: SpeechInput,
+    clean_up: Mapping[str, Any],
     phonemes: pd.DataFrame,
     clips: ChunkManifest,
     settings: Settings,
@@ -207,6 +212,7 @@ def _metadata(
             "notes": list(speech.notes),
         },
         "settings": _settings_that_change_the_video(settings),
+        "clean_up": dict(clean_up),
         "alignment": {name: phonemes.attrs[name] for name in ("method", "fallbacks", "notes")},
         "generator": {
             "name": clips.generator,
@@ -247,7 +253,9 @@ def _metadata(
 
 def _settings_that_change_the_video(settings: Settings) -> dict[str, Any]:
     """What a reader needs to judge the video or make it again; names of this machine's folders are left out."""
-    shown = settings.model_dump(mode="json", include={"video", "generation", "wan"}, exclude={"wan": {"weights"}})
+    shown = settings.model_dump(
+        mode="json", include={"video", "audio", "generation", "wan"}, exclude={"wan": {"weights"}}
+    )
     if settings.generation.generator != "wan_s2v":
         del shown["wan"]
     else:
