@@ -28,6 +28,8 @@ from s2v_pipeline.media import Waveform
 
 METHOD = "hama recogniser, placed by pocketsphinx"
 
+PHONE_LOOP_METHOD = "pocketsphinx phone loop"
+
 RECOGNISER_LATE_S = 0.07
 """hama's own phone times come this much after the sound (measured: 72 ms)."""
 
@@ -71,6 +73,25 @@ class RecogniserAligner:
                 _logger.warning("alignment without transcript, %s", fallbacks[-1])
             append_rows(rows, piece_rows, offset_s=round(start_s * waveform.rate_hz) / waveform.rate_hz)
         return Alignment(complete_table(rows, waveform.duration_s), METHOD, tuple(fallbacks))
+
+
+@dataclass(frozen=True)
+class PhoneLoopAligner:
+    """PocketSphinx's own phone recogniser inside `segments`: what stands in where hama hears nothing, by itself."""
+
+    segments: Segments
+
+    def align(self, waveform: Waveform, transcript: str | None = None) -> Alignment:  # noqa: ARG002 - the protocol's
+        """Phones of a 16 kHz waveform; each is its own word.
+
+        Raises:
+            ValueError: not 16 kHz.
+        """
+        rows: list[PhoneRow] = []
+        for start_s, end_s in cut_at_pauses(waveform, self.segments):
+            piece_rows = _phone_loop(part_of(waveform, start_s, end_s))
+            append_rows(rows, piece_rows, offset_s=round(start_s * waveform.rate_hz) / waveform.rate_hz)
+        return Alignment(complete_table(rows, waveform.duration_s), PHONE_LOOP_METHOD)
 
 
 def recognise(model: ASRModel, piece: Waveform) -> tuple[list[HeardWord], str | None]:
