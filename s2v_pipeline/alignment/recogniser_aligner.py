@@ -21,7 +21,13 @@ from pocketsphinx import get_model_path
 from s2v_pipeline.alignment.aligner import Alignment, PhoneRow, append_rows, complete_table
 from s2v_pipeline.alignment.phonemes import ARPABET, arpabet_from_ipa
 from s2v_pipeline.alignment.pieces import cut_at_pauses, part_of
-from s2v_pipeline.alignment.pocketsphinx_aligner import FRAME_S, align_words, new_decoder, pcm16, scaled_to_peak
+from s2v_pipeline.alignment.pocketsphinx_aligner import (
+    align_words,
+    new_decoder,
+    pcm16,
+    scaled_to_peak,
+    time_of_frame,
+)
 from s2v_pipeline.audio.voice_activity import Segments
 from s2v_pipeline.errors import AlignmentError
 from s2v_pipeline.media import Waveform
@@ -141,6 +147,8 @@ def _phone_loop(piece: Waveform) -> list[PhoneRow]:
     decoder.end_utt()
     heard = [segment for segment in decoder.seg() or () if segment.word in ARPABET]
     return [
-        PhoneRow(segment.word, segment.start_frame * FRAME_S, (segment.end_frame + 1) * FRAME_S, segment.word, index)
+        PhoneRow(
+            segment.word, time_of_frame(segment.start_frame), time_of_frame(segment.end_frame + 1), segment.word, index
+        )
         for index, segment in enumerate(heard)
     ]
