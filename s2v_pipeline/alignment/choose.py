@@ -58,7 +58,7 @@ def align_speech(waveform: Waveform, transcript: str | None, segments: Sequence[
         is_short = waveform.duration_s <= MAX_ONE_SEARCH_S
         aligner: Aligner = PocketsphinxAligner() if is_short else PiecewiseAligner(spans)
         try:
-            aligned = _refined(aligner.align(waveform, transcript), waveform, spans)
+            aligned = _without_pauses(aligner.align(waveform, transcript), waveform, spans)
             reason = misfit(aligned.phonemes, spans) if is_short else None  # piece by piece, each piece is judged
         except AlignmentError as error:
             aligned, reason = None, f"{error.rule} ({error.got})"
@@ -66,7 +66,7 @@ def align_speech(waveform: Waveform, transcript: str | None, segments: Sequence[
             return replace(aligned, notes=aligned.notes + fit_notes(aligned.phonemes, spans))
         given_up = (f"the transcript was not used: {reason}",)
         _logger.warning("%s; phonemes are recognised from the sound", given_up[0])
-    recognised = _refined(RecogniserAligner(spans).align(waveform, None), waveform, spans)
+    recognised = _without_pauses(RecogniserAligner(spans).align(waveform, None), waveform, spans)
     return replace(
         recognised,
         fallbacks=given_up + recognised.fallbacks,
@@ -74,6 +74,6 @@ def align_speech(waveform: Waveform, transcript: str | None, segments: Sequence[
     )
 
 
-def _refined(aligned: Alignment, waveform: Waveform, spans: Segments) -> Alignment:
+def _without_pauses(aligned: Alignment, waveform: Waveform, spans: Segments) -> Alignment:
     phonemes = move_edges(start_after_pauses(aligned.phonemes, waveform, spans), waveform)
     return replace(aligned, phonemes=refine_boundaries(phonemes, waveform))
