@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from s2v_pipeline.alignment.aligner import Aligner, Alignment, complete_table
+from s2v_pipeline.alignment.boundaries import refine_boundaries
 from s2v_pipeline.alignment.judging import fit_notes, misfit
 from s2v_pipeline.alignment.pauses import start_after_pauses
 from s2v_pipeline.alignment.piecewise_aligner import PiecewiseAligner
 from s2v_pipeline.alignment.pocketsphinx_aligner import PocketsphinxAligner
 from s2v_pipeline.alignment.recogniser_aligner import RecogniserAligner
+from s2v_pipeline.alignment.speech_edges import move_edges
 from s2v_pipeline.audio.voice_activity import Segments
 from s2v_pipeline.errors import AlignmentError
 from s2v_pipeline.media import Waveform
@@ -73,4 +75,5 @@ def align_speech(waveform: Waveform, transcript: str | None, segments: Sequence[
 
 
 def _without_pauses(aligned: Alignment, waveform: Waveform, spans: Segments) -> Alignment:
-    return replace(aligned, phonemes=start_after_pauses(aligned.phonemes, waveform, spans))
+    phonemes = move_edges(start_after_pauses(aligned.phonemes, waveform, spans), waveform)
+    return replace(aligned, phonemes=refine_boundaries(phonemes, waveform))

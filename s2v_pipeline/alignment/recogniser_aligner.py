@@ -21,12 +21,20 @@ from pocketsphinx import get_model_path
 from s2v_pipeline.alignment.aligner import Alignment, PhoneRow, append_rows, complete_table
 from s2v_pipeline.alignment.phonemes import ARPABET, arpabet_from_ipa
 from s2v_pipeline.alignment.pieces import cut_at_pauses, part_of
-from s2v_pipeline.alignment.pocketsphinx_aligner import FRAME_S, align_words, new_decoder, pcm16, scaled_to_peak
+from s2v_pipeline.alignment.pocketsphinx_aligner import (
+    align_words,
+    new_decoder,
+    pcm16,
+    scaled_to_peak,
+    time_of_frame,
+)
 from s2v_pipeline.audio.voice_activity import Segments
 from s2v_pipeline.errors import AlignmentError
 from s2v_pipeline.media import Waveform
 
 METHOD = "hama recogniser, placed by pocketsphinx"
+
+PHONE_LOOP_METHOD = "pocketsphinx phone loop"
 
 RECOGNISER_LATE_S = 0.07
 """hama's own phone times come this much after the sound (measured: 72 ms)."""
@@ -71,6 +79,25 @@ class RecogniserAligner:
                 _logger.warning("alignment without transcript, %s", fallbacks[-1])
             append_rows(rows, piece_rows, offset_s=round(start_s * waveform.rate_hz) / waveform.rate_hz)
         return Alignment(complete_table(rows, waveform.duration_s), METHOD, tuple(fallbacks))
+
+
+@dataclass(frozen=True)
+class PhoneLoopAligner:
+    """PocketSphinx's own phone recogniser inside `segments`: what stands in where hama hears nothing, by itself."""
+
+    segments: Segments
+
+    def align(self, waveform: Waveform, transcript: str | None = None) -> Alignment:  # noqa: ARG002 - the protocol's
+        """Phones of a 16 kHz waveform; each is its own word.
+
+        Raises:
+            ValueError: not 16 kHz.
+        """
+        rows: list[PhoneRow] = []
+        for start_s, end_s in cut_at_pauses(waveform, self.segments):
+            piece_rows = _phone_loop(part_of(waveform, start_s, end_s))
+            append_rows(rows, piece_rows, offset_s=round(start_s * waveform.rate_hz) / waveform.rate_hz)
+        return Alignment(complete_table(rows, waveform.duration_s), PHONE_LOOP_METHOD)
 
 
 def recognise(model: ASRModel, piece: Waveform) -> tuple[list[HeardWord], str | None]:
@@ -120,6 +147,8 @@ def _phone_loop(piece: Waveform) -> list[PhoneRow]:
     decoder.end_utt()
     heard = [segment for segment in decoder.seg() or () if segment.word in ARPABET]
     return [
-        PhoneRow(segment.word, segment.start_frame * FRAME_S, (segment.end_frame + 1) * FRAME_S, segment.word, index)
+        PhoneRow(
+            segment.word, time_of_frame(segment.start_frame), time_of_frame(segment.end_frame + 1), segment.word, index
+        )
         for index, segment in enumerate(heard)
     ]

@@ -1,0 +1,277 @@
+"""How exactly the aligners place phones in speech of known phone times.
+
+    python benchmarks/alignment.py --make DIR              # makes a set with flite
+    python benchmarks/alignment.py DIR                     # measures on a set
+    python benchmarks/alignment.py DIR --noise pink --snr 0,5,10,20
+    python benchmarks/alignment.py DIR --by-voice --aligners transcript,recogniser
+
+DIR holds NAME.wav (any rate, mono or stereo), NAME.txt (what is said) and NAME.phones.csv (start_s, end_s, phone; CMU's
+39 phones with or without stress, TIMIT's labels, SIL, sp, pau and the like). Each recording goes the project's own way:
+the inputs' decoder, clean-up, 16 kHz, voice activity, aligner. A recording that something is wrong with is named and
+left out. Measures, see s2v_pipeline/alignment/scoring.py:
+
+- median, mean, 20, 25, 50: boundary error in ms, and percent of the boundaries within so many ms. Boundaries are the
+  starts of phones that truth and alignment both have, and the end of the last. `bias` is the mean signed error.
+- PER: percent of phones wrong. vis: percent of 25 fps frames inside phones that show the right one of 15 visemes;
+  vis+sil: of all frames, with silence as a viseme.
+- fail: recordings without a result. fell: those in which a transcript, or a step without one, was given up.
+- RTF: time of the aligner over the sound's, imports and decoding not counted. MiB: peak memory of its process.
+
+Belongs here: running the aligners and the print-out.
+Does not belong here: the measures (alignment.scoring), sets (alignment_set).
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+if __name__ == "__main__":  # as a script, the folder of this file is on the path, not the one above it
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.alignment_set import Recording, make_set, read_set, with_pink_noise, write_wav
+from s2v_pipeline.alignment.aligner import Alignment
+from s2v_pipeline.alignment.choose import align_speech
+from s2v_pipeline.alignment.recogniser_aligner import PhoneLoopAligner
+from s2v_pipeline.alignment.scoring import Score, pooled, score
+from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform, resample
+from s2v_pipeline.audio.voice_activity import Segments, speech_segments
+from s2v_pipeline.errors import S2VError
+from s2v_pipeline.inputs.speech import copy_speech
+from s2v_pipeline.media import Waveform
+from s2v_pipeline.setting_groups import InputSettings
+
+_MIB = 2**20
+_KIB_PER_MIB = 1024
+_COLUMNS = (
+    *("aligner", "files", "fail", "fell", "bounds", "median", "mean", "bias", "<=20", "<=25", "<=50"),
+    *("PER", "vis", "vis+sil", "RTF", "MiB"),
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recording as the aligners get it: 16 kHz samples in a file, and where there is speech."""
+
+    recording: Recording
+    samples: Path
+    segments: Segments
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """What an aligner's process gives back; `rows` is None where it failed."""
+
+    rows: pd.DataFrame | None
+    told: str
+    fallbacks: tuple[str, ...] = ()
+    took_s: float = 0.0
+    peak_mib: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One recording through one aligner."""
+
+    name: str
+    duration_s: float
+    aligned: Aligned
+    score: Score | None
+
+
+def clean_up(waveform: Waveform) -> Waveform:
+    """The cleaned track of a waveform at the file's own rate: same rate, same length, nothing shifted.
+
+    INTEGRATION POINT: noise reduction of the audio stage comes in here, and nowhere else.
+    """
+    return waveform
+
+
+def _transcript(waveform: Waveform, transcript: str | None, segments: Segments) -> Alignment:
+    return align_speech(waveform, transcript, segments)
+
+
+def _recogniser(waveform: Waveform, _: str | None, segments: Segments) -> Alignment:
+    return align_speech(waveform, None, segments)
+
+
+def _phone_loop(waveform: Waveform, _: str | None, segments: Segments) -> Alignment:
+    return PhoneLoopAligner(segments).align(waveform)
+
+
+ALIGNERS: dict[str, Callable[[Waveform, str | None, Segments], Alignment]] = {
+    "transcript": _transcript,
+    "recogniser": _recogniser,
+    "phone loop": _phone_loop,
+}
+"""What is measured, by name."""
+
+
+def prepared(recordings: Iterable[Recording], work: Path, snr_db: float | None) -> Iterator[Prepared | str]:
+    """Each recording by the project's own way to 16 kHz; a line that says why where that fails."""
+    for recording in recordings:
+        if recording.truth is None:
+            yield f"{recording.name}: left out: {recording.problem}"
+            continue
+        flac, samples = work / f"{recording.name}.flac", work / f"{recording.name}.npy"
+        try:
+            copy_speech(recording.wav, flac, InputSettings())
+            if snr_db is not None:
+                noisy = work / f"{recording.name}.wav"
+                write_wav(noisy, with_pink_noise(read_waveform(flac), recording.truth, snr_db, recording.name))
+                copy_speech(noisy, flac, InputSettings())
+            waveform = resample(clean_up(read_waveform(flac)), SPEECH_RATE_HZ)
+        except S2VError as error:
+            yield f"{recording.name}: left out: {error}"
+            continue
+        np.save(samples, waveform.samples)
+        flac.unlink()
+        yield Prepared(recording, samples, speech_segments(waveform))
+
+
+def align_one(aligner: str, prepared_speech: Prepared) -> Aligned:
+    """Runs in the aligner's process: one recording; an exception is a failure that is told."""
+    waveform = Waveform(np.load(prepared_speech.samples), SPEECH_RATE_HZ)
+    started = time.perf_counter()
+    try:
+        result = ALIGNERS[aligner](waveform, prepared_speech.recording.transcript, prepared_speech.segments)
+    except Exception as error:  # noqa: BLE001 - a failure is counted and printed, and must not end the run
+        return Aligned(None, f"{type(error).__name__}: {error}")
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (_MIB if sys.platform == "darwin" else _KIB_PER_MIB)
+    return Aligned(result.phonemes, result.method, result.fallbacks, time.perf_counter() - started, peak_mib)
+
+
+def measured(aligner: str, speeches: Sequence[Prepared]) -> Iterator[Measured]:
+    """All recordings through one aligner, in a process of its own, which is replaced where it dies."""
+    pool = _new_pool()
+    for speech in speeches:
+        try:
+            aligned = pool.submit(align_one, aligner, speech).result()
+        except BrokenProcessPool:
+            aligned = Aligned(None, "the aligner's process died")
+            pool = _new_pool()
+        truth = speech.recording.truth
+        result = score(truth, aligned.rows) if aligned.rows is not None and truth is not None else None
+        yield Measured(speech.recording.name, _duration_s(speech), aligned, result)
+    pool.shutdown()
+
+
+def _new_pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"))
+
+
+def _duration_s(speech: Prepared) -> float:
+    return np.load(speech.samples, mmap_mode="r").size / SPEECH_RATE_HZ
+
+
+def table_row(name: str, results: Sequence[Measured]) -> list[str]:
+    """The figures of `_COLUMNS`; dashes where nothing was scored."""
+    total = pooled(result.score for result in results if result.score is not None)
+    failed = sum(result.score is None for result in results)
+    fell = sum(bool(result.aligned.fallbacks) for result in results)
+    row = [name, str(len(results)), str(failed), str(fell)]
+    if total is None:
+        return row + ["-"] * (len(_COLUMNS) - len(row))
+    errors_ms = 1000 * np.abs(total.errors_s)
+    done = [result for result in results if result.score is not None]
+    return [
+        *row,
+        str(errors_ms.size),
+        *(f"{value:.1f}" for value in (np.median(errors_ms), np.mean(errors_ms), 1000 * np.mean(total.errors_s))),
+        *(f"{100 * np.mean(errors_ms <= limit + 1e-6):.1f}" for limit in (20, 25, 50)),
+        *(f"{100 * value:.1f}" for value in (total.phone_error_rate, total.viseme_accuracy, total.all_viseme_accuracy)),
+        f"{sum(result.aligned.took_s for result in done) / sum(result.duration_s for result in done):.3f}",
+        f"{max(result.aligned.peak_mib for result in done):.0f}",
+    ]
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Columns under each other, which is Markdown as well."""
+    widths = [max(len(row[column]) for row in (_COLUMNS, *rows)) for column in range(len(_COLUMNS))]
+    for row in (_COLUMNS, ["-" * width for width in widths], *rows):
+        print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
+    print(flush=True)
+
+
+def run(recordings: Sequence[Recording], aligners: Sequence[str], snr_db: float | None, *, by_voice: bool) -> bool:
+    """Measures and prints one table; whether anything was scored."""
+    with tempfile.TemporaryDirectory(prefix="alignment-") as work:
+        found = list(prepared(recordings, Path(work), snr_db))
+        speeches = [item for item in found if isinstance(item, Prepared)]
+        rows: list[list[str]] = []
+        told = [item for item in found if isinstance(item, str)]
+        for aligner in aligners:
+            usable = [speech for speech in speeches if aligner != "transcript" or speech.recording.transcript]
+            told.extend(
+                f"{speech.recording.name}: {aligner}: left out: there is no NAME.txt, or it is empty"
+                for speech in speeches
+                if speech not in usable
+            )
+            results = list(measured(aligner, usable))
+            told.extend(
+                f"{result.name}: {aligner}: {line}"
+                for result in results
+                for line in (result.aligned.fallbacks if result.score else (f"FAILED: {result.aligned.told}",))
+            )
+            rows.append(table_row(aligner, results))
+            if by_voice:
+                for voice in sorted({result.name.split("_")[0] for result in results}):
+                    of_voice = [result for result in results if result.name.split("_")[0] == voice]
+                    rows.append(table_row(f"  {voice}", of_voice))
+        print(f"{'as recorded' if snr_db is None else f'pink noise, SNR {snr_db:g} dB'}, {len(speeches)} recordings")
+        print_table(rows)
+        print("\n".join(told), file=sys.stderr, flush=True)
+    return any(row[4] != "-" for row in rows)
+
+
+def main() -> int:
+    """The command line; 0 if something was measured or made."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="a set to measure on")
+    parser.add_argument(
+        "--make", type=Path, metavar="DIR", help="make a set with flite, and measure on it if no DIR is given"
+    )
+    parser.add_argument("--only-make", action="store_true", help="with --make: do not measure")
+    parser.add_argument("--sentences", type=int, default=10, help="with --make: sentences for each voice, at most 20")
+    parser.add_argument("--aligners", default=",".join(ALIGNERS), help=f"of {', '.join(ALIGNERS)}")
+    parser.add_argument("--noise", choices=["pink"], help="mix noise in, the same in every run")
+    parser.add_argument("--snr", default="0,5,10,20", help="with --noise: ratios in dB")
+    parser.add_argument("--by-voice", action="store_true", help="a row for each NAME up to its first underscore")
+    parser.add_argument("--only", default="", help="with only those recordings whose NAME starts with one of these")
+    arguments = parser.parse_args()
+    aligners = [name.strip() for name in arguments.aligners.split(",")]
+    unknown = [name for name in aligners if name not in ALIGNERS]
+    folder = arguments.folder or arguments.make
+    if unknown or folder is None:
+        parser.error(f"unknown aligners: {', '.join(unknown)}" if unknown else "name a folder, or --make DIR")
+    try:
+        if arguments.make:
+            print(f"{make_set(arguments.make, n_sentences=arguments.sentences)} recordings in {arguments.make}")
+            if arguments.only_make:
+                return 0
+        starts = tuple(arguments.only.split(",")) if arguments.only else ("",)
+        recordings = [recording for recording in read_set(folder) if recording.name.startswith(starts)]
+        ratios_db = [None, *map(float, arguments.snr.split(","))] if arguments.noise else [None]
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for snr_db in ratios_db:
+        if not run(recordings, aligners, snr_db, by_voice=arguments.by_voice):
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
