@@ -90,6 +90,22 @@ class VideoSettings(_Group):
         return value
 
 
+class AlignmentSettings(_Group):
+    """Which phoneme is said when."""
+
+    aligner: Literal["auto", "pocketsphinx", "recogniser", "ctc"] = Field(
+        "auto",
+        description="pocketsphinx: English, with a transcript; recogniser: from the sound alone; ctc: your checkpoint; "
+        "auto: ctc where a checkpoint is set, else the first two in turn",
+    )
+    ctc_checkpoint: Path | None = Field(
+        None, description="folder of a Wav2Vec2ForCTC model for letters or phonemes of any language; never downloaded"
+    )
+    language: str = Field(
+        "en", pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="of the speech, as a tag: en, en-GB, de, pt-BR"
+    )
+
+
 class GenerationSettings(_Group):
     """How chunks are made."""
 
@@ -171,6 +187,7 @@ class Settings(_Group):
 
     inputs: InputSettings = InputSettings()
     video: VideoSettings = VideoSettings()
+    alignment: AlignmentSettings = AlignmentSettings()
     generation: GenerationSettings = GenerationSettings()
     wan: WanSettings = WanSettings()
     cluster: ClusterSettings = ClusterSettings()
@@ -217,7 +234,10 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
 }
 """Generator -> quality -> values. A generator without a row starts from the defaults."""
 
-PER_INPUT = ("video", "generation", "wan.steps", "wan.solver", "wan.shift", "wan.guidance", "wan.negative_prompt")
+PER_INPUT = (
+    *("video", "generation", "alignment.language"),
+    *("wan.steps", "wan.solver", "wan.shift", "wan.guidance", "wan.negative_prompt"),
+)
 """Groups and single settings that an input may set for itself.
 
 The others belong to the machine: an input comes from somebody else, and must not name files of this machine or choose

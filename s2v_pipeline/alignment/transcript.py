@@ -67,7 +67,7 @@ def spoken_words(transcript: str, is_word: Callable[[str], bool]) -> tuple[str, 
     stage directions are dropped; capitals that `is_word` (a dictionary) does not know are read letter by letter.
     """
     text = unicodedata.normalize("NFKC", _keep_fractions(transcript)).translate(_QUOTES)
-    text = _DASHES.sub("-", _STAGE_DIRECTION.sub(" ", text))
+    text = _DASHES.sub("-", without_stage_directions(text))
     text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
     is_shouted = text == text.upper()
     for pattern, replacement in _RULES:
@@ -78,6 +78,11 @@ def spoken_words(transcript: str, is_word: Callable[[str], bool]) -> tuple[str, 
         text = _CAPITALS.sub(lambda found: _acronym(found, is_word), text)
     words = (_without_quotes(word, is_word) for word in _WORD.findall(text.lower()))
     return tuple(word for word in words if word)
+
+
+def without_stage_directions(transcript: str) -> str:
+    """The text without what stands in brackets or asterisks, which nobody says."""
+    return _STAGE_DIRECTION.sub(" ", transcript)
 
 
 def _keep_fractions(text: str) -> str:
