@@ -7,6 +7,7 @@ Does not belong here: placing passages (piecewise_aligner), hearing and searchin
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,10 +57,13 @@ class CtcAligner:
         """
         if waveform.rate_hz != SPEECH_RATE_HZ:
             raise ValueError(f"alignment needs {SPEECH_RATE_HZ} Hz; got {waveform.rate_hz}")
-        search = _new_search(self.checkpoint, self.language, self.segments)
-        if transcript is not None and transcript.strip():
-            placed = PiecewiseAligner(self.segments, lambda: search).align(waveform, transcript)
-            return replace(placed, notes=placed.notes + search.notes)
+        with closing(_new_search(self.checkpoint, self.language, self.segments)) as search:
+            if transcript is not None and transcript.strip():
+                placed = PiecewiseAligner(self.segments, lambda: search).align(waveform, transcript)
+                return replace(placed, notes=placed.notes + search.notes)
+            return self._heard(search, waveform)
+
+    def _heard(self, search: CtcSearch, waveform: Waveform) -> Alignment:
         rows: list[PhoneRow] = []
         fallbacks: list[str] = []
         for start_s, end_s in cut_at_pauses(waveform, self.segments):

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 CONTEXT_S = 1.0
 """What the network hears before and after a piece that was cut within speech: some words."""
 
+LEAST_HEARD = 0.45
+"""Least mean probability of a symbol that counts as heard: below it another one is about as likely, as in the glide from
+one sound to the next."""
+
 WORD_GAP_S = 0.2
 """Nothing heard for so long parts words where the checkpoint has no mark between them."""
 
@@ -91,6 +95,10 @@ class CtcSearch:
         edges_s = [-math.inf, *(edge for segment in segments for edge in segment), math.inf]
         self._pauses: Segments = tuple(zip(edges_s[0::2], edges_s[1::2], strict=True))
 
+    def close(self) -> None:
+        """Lets go of what was heard."""
+        self._posteriors.file.close()
+
     @property
     def notes(self) -> tuple[str, ...]:
         """How letters became phones, where no dictionary said it."""
@@ -109,7 +117,8 @@ class CtcSearch:
         first, stop = self._frames(waveform, start_s, end_s)
         self._posteriors.add(first, self._listen(waveform, first, stop))
         values = self._posteriors.between(first, stop)
-        spans = best_symbols(values, self._model.vocabulary.blank)
+        best = best_symbols(values, self._model.vocabulary.blank)
+        spans = [span for span in best if span.score >= math.log(LEAST_HEARD)]
         words = self._heard_words(spans, self._start_s(waveform, first, start_s), start_s)
         return words, None if words else "the checkpoint heard nothing"
 

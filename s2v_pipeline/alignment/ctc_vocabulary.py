@@ -68,18 +68,18 @@ def phones_of_symbol(token: str) -> tuple[str, ...]:
     arpabet = token.rstrip("0123456789").upper()
     if arpabet in ARPABET and token[:1].isascii() and (token.isupper() or len(arpabet) > 1 or token[-1:].isdigit()):
         return (arpabet,)
-    whole = arpabet_from_ipa(token)
+    whole = _SPELT_APART.get(token) or arpabet_from_ipa(token)
     if whole or len(token) < 2:
         return whole
     # A symbol of several letters (t + ʃ, aɪ + ɚ): the longest known part from the left, then the rest.
     for length in range(len(token) - 1, 0, -1):
-        head = _AFFRICATES.get(token[:length]) or arpabet_from_ipa(token[:length])
+        head = _SPELT_APART.get(token[:length]) or arpabet_from_ipa(token[:length])
         if head:
             return head + phones_of_symbol(token[length:])
     return phones_of_symbol(token[1:])
 
 
-_AFFRICATES: Mapping[str, tuple[str, ...]] = {
+_SPELT_APART: Mapping[str, tuple[str, ...]] = {
     "tʃ": ("CH",), "dʒ": ("JH",), "ts": ("T", "S"), "dz": ("D", "Z"), "tɕ": ("CH",), "dʑ": ("JH",), "əʊ": ("OW",),
 }  # fmt: skip
 

@@ -41,8 +41,9 @@ def user_errors_are_final(context: dg.AssetExecutionContext) -> Generator[None, 
     """Turn errors that no retry can mend into failures that Dagster does not retry.
 
     Bad input, settings, transcripts and weights fail at once with their message. An interrupt (Terminate in the UI,
-    Ctrl-C) must not become a step retry either (https://github.com/dagster-io/dagster/issues/15026). One that comes just
-    before or after the body, as while the value is stored, has become one already: the next body to start ends the run.
+    Ctrl-C) must not become a step retry either (https://github.com/dagster-io/dagster/issues/15026). One that comes
+    just before or after the body, as while the value is stored, has become one already: the next body to start ends
+    the run.
 
     Raises:
         dagster.Failure: instead of those; everything else passes as it is.

@@ -1,12 +1,12 @@
-"""Train the tiny wav2vec2 checkpoints that the tests of the `ctc` aligner read, on speech of the synthesiser flite.
+"""Train the tiny wav2vec2 checkpoint that the tests of the `ctc` aligner read, on speech of the synthesiser flite.
 
-    python scripts/make_tiny_ctc_checkpoints.py FOLDER [--sentences 320] [--steps 1500]
+    python scripts/make_tiny_ctc_checkpoint.py FOLDER
 
-Needs `flite` (Debian: apt install flite) and this package with its extra `ctc`; takes about 20 minutes on one core.
+Needs `flite` (Debian: apt install flite) and this package with its extra `ctc`; takes about 10 minutes on one core.
 
-One encoder is trained with two output layers, phones and letters, frame by frame against the synthesiser's own phone
-times. It hears the voices slt and kal16 well and nobody else: it is for tests, where truth is known. Written are two
-folders in the layout of transformers: `phonemes` (IPA) and `letters` (English capitals).
+It is trained frame by frame against the synthesiser's own phone times, with pauses as CTC's blank, and hears the voices
+slt and kal16 and nobody else: it is for tests, where truth is known. FOLDER has the layout of transformers, and a
+vocabulary of IPA.
 """
 
 # ruff: noqa: RUF001  IPA letters are meant to be the letters they are.
@@ -35,9 +35,7 @@ from scipy.io import wavfile
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from s2v_pipeline.alignment.phonemes import ARPABET
-from s2v_pipeline.alignment.pocketsphinx_aligner import PocketsphinxAligner
 from s2v_pipeline.audio.decode import SPEECH_RATE_HZ
-from s2v_pipeline.errors import AlignmentError
 from s2v_pipeline.media import Waveform
 
 VOICES = ("slt", "kal16")
@@ -49,7 +47,6 @@ IPA = {
 }  # fmt: skip
 """Spelt as espeak spells them, whose symbols the public phoneme checkpoints use."""
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "|")
-LETTERS = (*SPECIAL, *"'ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 PHONES = (*SPECIAL, *sorted(ARPABET))
 FUNCTION_WORDS = (
     *("the", "a", "of", "to", "in", "and", "it", "is", "that", "was", "for", "on"),
@@ -63,11 +60,10 @@ LEARNING_RATE = 2e-3
 
 @dataclass(frozen=True)
 class Spoken:
-    """Samples, and the label of each 20 ms frame in both vocabularies."""
+    """Samples, and the label of each 20 ms frame."""
 
     samples: NDArray[np.float32]
     phones: NDArray[np.int64]
-    letters: NDArray[np.int64]
 
 
 def sentences(count: int, seed: int) -> Iterator[str]:
@@ -81,10 +77,10 @@ def sentences(count: int, seed: int) -> Iterator[str]:
         yield " ".join(chance.choice(words if chance.random() < 0.65 else FUNCTION_WORDS) for _ in range(10))
 
 
-def config(n_labels: int) -> Wav2Vec2Config:
+def config() -> Wav2Vec2Config:
     """A hop of 320 samples as wav2vec2 has it, and a first layer wide enough to be a filter bank."""
     return Wav2Vec2Config(
-        vocab_size=n_labels, pad_token_id=0, bos_token_id=None, eos_token_id=None, architectures=["Wav2Vec2ForCTC"],
+        vocab_size=len(PHONES), pad_token_id=0, bos_token_id=None, eos_token_id=None, architectures=["Wav2Vec2ForCTC"],
         hidden_size=HIDDEN, num_hidden_layers=2, num_attention_heads=4, intermediate_size=192,
         conv_dim=(CHANNELS,) * 3, conv_kernel=(160, 8, 4), conv_stride=(16, 5, 4), num_feat_extract_layers=3,
         conv_bias=True, feat_extract_norm="group", do_stable_layer_norm=True,
@@ -109,12 +105,12 @@ def set_filter_bank(model: Wav2Vec2ForCTC) -> None:
 def offset_samples() -> int:
     """Half of what a frame hears beyond its hop."""
     receptive, hop = 1, 1
-    for kernel, stride in zip(config(len(PHONES)).conv_kernel, config(len(PHONES)).conv_stride, strict=True):
+    for kernel, stride in zip(config().conv_kernel, config().conv_stride, strict=True):
         receptive, hop = receptive + (kernel - 1) * hop, hop * stride
     return (receptive - hop) // 2
 
 
-def speak(text: str, voice: str, stretch: float, folder: Path, number: int) -> Spoken | None:
+def speak(text: str, voice: str, stretch: float, folder: Path, number: int) -> Spoken:
     path = folder / f"{number}.wav"
     command = ["flite", "-voice", voice, "--setf", f"duration_stretch={stretch}", "-psdur", "-t", text, "-o", str(path)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -126,27 +122,15 @@ def speak(text: str, voice: str, stretch: float, folder: Path, number: int) -> S
     names = [FOLDED.get(name.upper(), name.upper()) for name, _ in ends]
     ids = np.array([0 if name == "SIL" else PHONES.index(name) for name in names])
     phones = ids[np.minimum(np.searchsorted([float(end) for _, end in ends], middles_s), len(ids) - 1)]
-    try:
-        table = PocketsphinxAligner().align(waveform, text).phonemes
-    except AlignmentError:
-        return None
-    letters = np.zeros(n_frames, np.int64)
-    for _, rows in table[table["word_index"] >= 0].groupby("word_index"):
-        start_s, end_s, word = rows["start_s"].iloc[0], rows["end_s"].iloc[-1], rows["word"].iloc[0].upper()
-        inside = (middles_s >= start_s) & (middles_s < end_s)
-        at = ((middles_s[inside] - start_s) / (end_s - start_s) * len(word)).astype(int)
-        letters[inside] = [LETTERS.index(word[index]) for index in at]
-    return Spoken(waveform.samples, phones, letters)
+    return Spoken(waveform.samples, phones)
 
 
-def batches(
-    spoken: Sequence[Spoken], steps: int, seed: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def batches(spoken: Sequence[Spoken], steps: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Crops with a little noise, each normalised as the model will hear it."""
     chance = np.random.default_rng(seed)
     n_samples = (CROP_FRAMES - 1) * HOP + HOP + 2 * offset_samples()
     for _ in range(steps):
-        sounds, phones, letters = [], [], []
+        sounds, phones = [], []
         for index in chance.integers(len(spoken), size=BATCH):
             each = spoken[index]
             first = int(chance.integers(0, len(each.phones) - CROP_FRAMES))
@@ -155,59 +139,45 @@ def batches(
             sound = sound + chance.standard_normal(sound.size) * np.std(sound) * 10 ** (-noise_db / 20)
             sounds.append((sound - sound.mean()) / (sound.std() + 1e-7))
             phones.append(each.phones[first : first + CROP_FRAMES])
-            letters.append(each.letters[first : first + CROP_FRAMES])
         yield (
             torch.from_numpy(np.stack(sounds).astype(np.float32)),
             torch.from_numpy(np.stack(phones)),
-            torch.from_numpy(np.stack(letters)),
         )
 
 
-def train(spoken: Sequence[Spoken], steps: int, seed: int) -> tuple[Wav2Vec2ForCTC, torch.nn.Linear]:
+def train(spoken: Sequence[Spoken], steps: int, seed: int) -> Wav2Vec2ForCTC:
     torch.manual_seed(seed)
-    model, letters_head = Wav2Vec2ForCTC(config(len(PHONES))), torch.nn.Linear(HIDDEN, len(LETTERS))
+    model = Wav2Vec2ForCTC(config())
     set_filter_bank(model)
-    parameters = [*model.parameters(), *letters_head.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps, pct_start=0.1)
     model.train()
-    for step, (sounds, phones, letters) in enumerate(batches(spoken, steps, seed)):
-        hidden = model.wav2vec2(sounds).last_hidden_state[:, :CROP_FRAMES]
-        logits = model.lm_head(model.dropout(hidden)), letters_head(model.dropout(hidden))
-        loss = sum(
-            torch.nn.functional.cross_entropy(each.flatten(0, 1), labels.flatten(), label_smoothing=0.02)
-            for each, labels in zip(logits, (phones, letters), strict=True)
-        )
+    for step, (sounds, phones) in enumerate(batches(spoken, steps, seed)):
+        logits = model(sounds).logits[:, :CROP_FRAMES]
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), phones.flatten(), label_smoothing=0.02)
         optimiser.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         if step % 50 == 0 or step == steps - 1:
-            right = [
-                float((each.argmax(-1) == labels).float().mean())
-                for each, labels in zip(logits, (phones, letters), strict=True)
-            ]
-            sys.stdout.write(
-                f"step {step}: loss {loss.item():.3f}, frames right: phones {right[0]:.3f}, letters {right[1]:.3f}\n"
-            )
+            right = (logits.argmax(-1) == phones).float().mean().item()
+            sys.stdout.write(f"step {step}: loss {loss.item():.3f}, frames right {right:.3f}\n")
             sys.stdout.flush()
-    return model.eval(), letters_head
+    return model.eval()
 
 
-def write(folder: Path, model: Wav2Vec2ForCTC, tokens: Sequence[str], head: torch.nn.Linear) -> None:
-    """One checkpoint, in float16: half the bytes, and as exact as such a model needs."""
+def write(folder: Path, model: Wav2Vec2ForCTC) -> None:
+    """The checkpoint, in float16: half the bytes, and as exact as such a model needs."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: value for name, value in model.state_dict().items() if not name.startswith("lm_head.")}
-    weights |= {"lm_head.weight": head.weight, "lm_head.bias": head.bias}
     save_file(
-        {name: value.detach().half().contiguous() for name, value in weights.items()},
+        {name: value.detach().half().contiguous() for name, value in model.state_dict().items()},
         folder / "model.safetensors",
         metadata={"format": "pt"},
     )
-    values = json.loads(config(len(tokens)).to_json_string())
+    tokens = [*SPECIAL, *(IPA[phone] for phone in PHONES[len(SPECIAL) :])]
     files = {
-        "config.json": values,
+        "config.json": json.loads(model.config.to_json_string()),
         "vocab.json": {token: index for index, token in enumerate(tokens)},
         "preprocessor_config.json": {"do_normalize": True, "sampling_rate": SPEECH_RATE_HZ, "feature_size": 1},
         "tokenizer_config.json": {"pad_token": "<pad>", "unk_token": "<unk>", "word_delimiter_token": "|"},
@@ -219,7 +189,7 @@ def write(folder: Path, model: Wav2Vec2ForCTC, tokens: Sequence[str], head: torc
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--sentences", type=int, default=320)
+    parser.add_argument("--sentences", type=int, default=300)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -229,15 +199,11 @@ def main() -> None:
             workers.submit(speak, text, VOICES[number % len(VOICES)], chance.uniform(0.85, 1.2), Path(scratch), number)
             for number, text in enumerate(sentences(given.sentences, given.seed))
         ]
-        heard = [job.result() for job in jobs]
-    spoken = [each for each in heard if each is not None and len(each.phones) > CROP_FRAMES]
+        spoken = [each for each in (job.result() for job in jobs) if len(each.phones) > CROP_FRAMES]
     minutes = sum(len(each.samples) for each in spoken) / SPEECH_RATE_HZ / 60
     sys.stdout.write(f"{len(spoken)} sentences, {minutes:.1f} minutes of speech\n")
     sys.stdout.flush()
-    model, letters_head = train(spoken, given.steps, given.seed)
-    ipa = [*SPECIAL, *(IPA[phone] for phone in PHONES[len(SPECIAL) :])]
-    write(given.folder / "phonemes", model, ipa, model.lm_head)
-    write(given.folder / "letters", model, LETTERS, letters_head)
+    write(given.folder, train(spoken, given.steps, given.seed))
 
 
 if __name__ == "__main__":
