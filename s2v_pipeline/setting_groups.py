@@ -235,8 +235,9 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
 """Generator -> quality -> values. A generator without a row starts from the defaults."""
 
 PER_INPUT = (
-    *("video", "generation", "alignment.language"),
+    *("video", "generation"),
     *("wan.steps", "wan.solver", "wan.shift", "wan.guidance", "wan.negative_prompt"),
+    "alignment.language",
 )
 """Groups and single settings that an input may set for itself.
 

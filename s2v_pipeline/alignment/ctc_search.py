@@ -34,8 +34,8 @@ CONTEXT_S = 1.0
 """What the network hears before and after a piece that was cut within speech: some words."""
 
 LEAST_HEARD = 0.45
-"""Least mean probability of a symbol that counts as heard: below it another one is about as likely, as in the glide from
-one sound to the next."""
+"""Least mean probability of a symbol that counts as heard: below it another one is about as likely, as in the glide
+from one sound to the next."""
 
 WORD_GAP_S = 0.2
 """Nothing heard for so long parts words where the checkpoint has no mark between them."""
