@@ -20,6 +20,7 @@ from s2v_pipeline.alignment.ctc_vocabulary import CtcVocabulary, phones_of_symbo
 from s2v_pipeline.alignment.letter_sounds import phones_of_letters
 from s2v_pipeline.alignment.likeness import LIKENESS, PHONE_NUMBERS
 from s2v_pipeline.alignment.passage_search import Word
+from s2v_pipeline.alignment.phonemes import VOWELS
 from s2v_pipeline.alignment.pocketsphinx_aligner import Phones, dictionary_phones, new_decoder, sayable_words
 from s2v_pipeline.alignment.pronunciation import pronounce
 from s2v_pipeline.alignment.transcript import without_stage_directions
@@ -153,7 +154,12 @@ def phone_columns(vocabulary: CtcVocabulary) -> Mapping[str, NDArray[np.int64]]:
 
 def _most_alike(phone: str, among: Sequence[str]) -> str:
     scores = LIKENESS[PHONE_NUMBERS[phone]]
-    return max(among, key=lambda other: (int(scores[PHONE_NUMBERS[other]]), other))
+    is_vowel = phone in VOWELS
+
+    def alikeness(other: str) -> tuple[int, bool, str]:
+        return int(scores[PHONE_NUMBERS[other]]), (other in VOWELS) is is_vowel, other
+
+    return max(among, key=alikeness)
 
 
 def spread(phones: Phones, times: Sequence[tuple[float, float]]) -> list[tuple[str, float, float]]:
