@@ -112,6 +112,22 @@ class AudioSettings(_Group):
     )
 
 
+class AlignmentSettings(_Group):
+    """Which phoneme is said when."""
+
+    aligner: Literal["auto", "pocketsphinx", "recogniser", "ctc"] = Field(
+        "auto",
+        description="pocketsphinx: English, with a transcript; recogniser: from the sound alone; ctc: your checkpoint; "
+        "auto: ctc where a checkpoint is set, else the first two in turn",
+    )
+    ctc_checkpoint: Path | None = Field(
+        None, description="folder of a Wav2Vec2ForCTC model for letters or phonemes of any language; never downloaded"
+    )
+    language: str = Field(
+        "en", pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="of the speech, as a tag: en, en-GB, de, pt-BR"
+    )
+
+
 class GenerationSettings(_Group):
     """How chunks are made."""
 
@@ -194,6 +210,7 @@ class Settings(_Group):
     inputs: InputSettings = InputSettings()
     video: VideoSettings = VideoSettings()
     audio: AudioSettings = AudioSettings()
+    alignment: AlignmentSettings = AlignmentSettings()
     generation: GenerationSettings = GenerationSettings()
     wan: WanSettings = WanSettings()
     cluster: ClusterSettings = ClusterSettings()
@@ -241,14 +258,9 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
 """Generator -> quality -> values. A generator without a row starts from the defaults."""
 
 PER_INPUT = (
-    "video",
-    "audio",
-    "generation",
-    "wan.steps",
-    "wan.solver",
-    "wan.shift",
-    "wan.guidance",
-    "wan.negative_prompt",
+    *("video", "audio", "generation"),
+    *("wan.steps", "wan.solver", "wan.shift", "wan.guidance", "wan.negative_prompt"),
+    "alignment.language",
 )
 """Groups and single settings that an input may set for itself.
 

@@ -91,6 +91,8 @@ HEAVY = {
     "s2v_pipeline.definitions": ("torch", "diffusers", "transformers", "ray"),
     "s2v_pipeline.generation.portrait.generator": ("torch", "diffusers", "transformers", "ray", "dagster"),
     "s2v_pipeline.generation.wan_s2v.profile": ("torch", "diffusers", "transformers"),
+    "s2v_pipeline.alignment.choose": ("torch", "transformers", "ray", "dagster"),
+    "s2v_pipeline.alignment.ctc_aligner": ("torch", "transformers", "ray", "dagster"),
     "s2v_pipeline.cli": ("torch", "ray", "dagster"),
 }
 
@@ -266,6 +268,7 @@ def test_the_arrow_test_itself_tells_wrong_from_right(name: str, source: str, wr
         ("cluster.ray_executor", "import ray", False),
         ("defs.assets", "import dagster as dg", False),
         ("alignment.ctc", "import torch", False),
+        ("alignment.ctc_search", "def f():\n    import torch", True),
         ("generation.wan_s2v.vae", "from torch import nn", False),
     ],
 )

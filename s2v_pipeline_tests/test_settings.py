@@ -300,6 +300,15 @@ def test_of_the_model_an_input_may_set_what_names_nothing_of_the_machine(tmp_pat
         assert caught.value.got == f"wan.{name}"
 
 
+def test_an_input_may_say_its_language_and_no_more_of_the_alignment(tmp_path: Path) -> None:
+    layer = read_settings_file(toml(tmp_path, '[alignment]\nlanguage = "pt-BR"\n'), of_input=True)
+    assert resolve_settings({"settings.toml": layer}).settings.alignment.language == "pt-BR"
+    with pytest.raises(SettingsError, match="may set only") as caught:
+        read_settings_file(toml(tmp_path, '[alignment]\nctc_checkpoint = "/etc"\n'), of_input=True)
+    assert caught.value.got == "alignment.ctc_checkpoint"
+    assert "alignment.language" in refusal({"alignment": {"language": "German"}}).rule
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -45,11 +45,12 @@ class Alignment:
 
     Attributes:
         phonemes: columns `ALIGNMENT_COLUMNS`: `phone` (ARPABET without stress, or SIL), `start_s`, `end_s` float64,
-            `word` (lower case; the recogniser's IPA where no transcript was used; '' for SIL), `word_index` int64
-            (-1 for SIL), `confidence` float64: exp(s / 40), where s is the acoustic model's mean score per 10 ms
-            frame of the row, which is 0 where the phone fits best of all phones in every frame and falls from there.
-            Clean speech rightly aligned has about 0.7, wrong words about 0.2. It is a fit, not a probability; 0 where
-            nothing scored the row.
+            `word` (lower case; what the recogniser heard where no transcript was used; '' for SIL), `word_index` int64
+            (-1 for SIL), `confidence` float64. PocketSphinx gives exp(s / 40), where s is the acoustic model's mean
+            score per 10 ms frame of the row, which is 0 where the phone fits best of all phones in every frame and
+            falls from there. Clean speech rightly aligned has about 0.7, wrong words about 0.2. It is a fit, not a
+            probability; 0 where nothing scored the row. A ctc checkpoint gives the (geometric) mean probability of
+            what is said.
         method: what placed the phones, e.g. "pocketsphinx with transcript".
         fallbacks: what was tried and given up on the way, each with its reason; empty when all went as asked.
         notes: what a reader should know about the result.

@@ -41,9 +41,14 @@ class Cell:
 
 
 def cells_of_piece(
-    piece: int, span_s: tuple[float, float], heard: Sequence[HeardWord], segments: Segments
+    piece: int,
+    span_s: tuple[float, float],
+    heard: Sequence[HeardWord],
+    segments: Segments,
+    *,
+    late_s: float = RECOGNISER_LATE_S,
 ) -> list[Cell]:
-    """Cells of one piece; `heard` has times from the piece's start."""
+    """Cells of one piece; `heard` has times from the piece's start, which come `late_s` after the sound."""
     start_s, end_s = span_s
     pauses = [
         (before[1], after[0])
@@ -64,6 +69,7 @@ def cells_of_piece(
                 offset_s=start_s,
                 from_s=edges_s[index] if index else float("-inf"),
                 until_s=edges_s[index + 1] if index < len(cuts_s) else float("inf"),
+                late_s=late_s,
             ),
         )
         for index in range(len(edges_s) - 1)
@@ -71,12 +77,12 @@ def cells_of_piece(
 
 
 def _words_between(
-    heard: Sequence[HeardWord], *, offset_s: float, from_s: float, until_s: float
+    heard: Sequence[HeardWord], *, offset_s: float, from_s: float, until_s: float, late_s: float
 ) -> tuple[HeardWord, ...]:
     words = []
     for word in heard:
         shifted = [(phone, start_s + offset_s, end_s + offset_s) for phone, start_s, end_s in word.phones]
-        inside = tuple(phone for phone in shifted if from_s <= phone[1] - RECOGNISER_LATE_S < until_s)
+        inside = tuple(phone for phone in shifted if from_s <= phone[1] - late_s < until_s)
         if inside:
             words.append(HeardWord(word.ipa, inside))
     return tuple(words)

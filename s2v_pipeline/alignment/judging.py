@@ -24,6 +24,13 @@ MIN_FIT_OF_HEARD = 0.25
 """Least fit of words that the recogniser hears too: there a low fit means noise, not wrong words. 60 s in pink noise at
 10 dB have 13.7 % wrong phones with one least fit for all, 9.6 % with this."""
 
+MIN_LOCAL_FIT = 0.3
+"""Least fit between two pauses in speech whose words fit as a whole: a log score of -48 a frame. Wrong words have -37
+to -82; right ones in a weak moment may come near the least fit of a whole speech."""
+
+MIN_LOCAL_S = 0.6
+"""Speech between two pauses that is shorter holds a word or two: too few to judge."""
+
 MAX_WORDLESS_SHARE = 0.3
 """Most of the speech (by voice activity) in which a believed transcript may have no word. Pauses that voice activity
 bridges make up to about 0.1."""
@@ -47,13 +54,29 @@ def misfit(phonemes: pd.DataFrame, spans: Segments, *, min_fit: float = MIN_FIT)
     return None
 
 
-def fit_notes(phonemes: pd.DataFrame, spans: Segments) -> tuple[str, ...]:
+def misfit_somewhere(phonemes: pd.DataFrame, spans: Segments) -> str | None:
+    """Which speech spans have words that are not believed though the whole is, or None.
+
+    Good sentences excuse a bad one in the mean of all.
+    """
+    middles_s = (phonemes["start_s"] + phonemes["end_s"]) / 2
+    bad = []
+    for start_s, end_s in spans:
+        inside = phonemes[(middles_s >= start_s) & (middles_s < end_s)]
+        wordless_s = sum(until_s - from_s for from_s, until_s in wordless(phonemes, ((start_s, end_s),)))
+        is_weak = mean_fit(inside) < MIN_LOCAL_FIT or wordless_s > MAX_WORDLESS_SHARE * (end_s - start_s)
+        if end_s - start_s >= MIN_LOCAL_S and is_weak:
+            bad.append((start_s, end_s))
+    return f"its words do not fit the sound at {listed(bad)}" if bad else None
+
+
+def fit_notes(phonemes: pd.DataFrame, spans: Segments, *, min_fit: float = MIN_FIT) -> tuple[str, ...]:
     """What a reader should know about how the phones of the speech spans fit; each note is logged."""
     notes = []
     long_wordless = [span for span in wordless(phonemes, spans) if span[1] - span[0] > _WORDLESS_NOTE_S]
     if long_wordless:
         notes.append(f"speech without phonemes at {listed(long_wordless)}")
-    weak = _weak_stretches(phonemes)
+    weak = _weak_stretches(phonemes, min_fit)
     if weak:
         notes.append(f"phonemes fit the sound badly at {listed(weak)}")
     for note in notes:
@@ -72,12 +95,12 @@ def wordless(phonemes: pd.DataFrame, spans: Segments) -> list[tuple[float, float
     ]
 
 
-def _weak_stretches(phonemes: pd.DataFrame) -> list[tuple[float, float]]:
+def _weak_stretches(phonemes: pd.DataFrame, min_fit: float) -> list[tuple[float, float]]:
     spoken = phonemes[phonemes["phone"] != SILENCE]
     return [
         (float(stretch["start_s"].iloc[0]), float(stretch["end_s"].iloc[-1]))
         for _, stretch in spoken.groupby(spoken["start_s"] // _STRETCH_S, sort=True)
-        if mean_fit(stretch) < MIN_FIT
+        if mean_fit(stretch) < min_fit
     ]
 
 

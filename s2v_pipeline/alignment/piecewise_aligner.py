@@ -1,42 +1,36 @@
 """Alignment of long speech with a transcript, in memory that does not grow with its length.
 
 Belongs here: giving each piece of speech its words, placing them there, and what stands in where they do not fit.
-Does not belong here: finding the words (matching), one search (pocketsphinx_aligner), the recogniser.
+Does not belong here: finding the words (matching), hearing phones and placing words (passage_search, ctc_search).
 
 The speech is cut at pauses and its phones are recognised; the transcript's phones are laid along those; each piece
-then has its words, which PocketSphinx places in it. A passage whose words do not fit falls back alone.
+then has its words, which are placed in it. A passage whose words do not fit falls back alone.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from hama import ASRModel
 from numpy.typing import NDArray
 
 from s2v_pipeline.alignment.aligner import Alignment, PhoneRow, append_rows, complete_table
 from s2v_pipeline.alignment.cells import Cell, cells_of_piece
-from s2v_pipeline.alignment.judging import MIN_FIT, MIN_FIT_OF_HEARD, listed, misfit
+from s2v_pipeline.alignment.judging import listed, misfit
 from s2v_pipeline.alignment.matching import Matching, match_words
+from s2v_pipeline.alignment.passage_search import PassageSearch, PocketsphinxSearch, Word
 from s2v_pipeline.alignment.passages import Passage, passages, words_of_cell
-from s2v_pipeline.alignment.pieces import cut_at_pauses, part_of
-from s2v_pipeline.alignment.pocketsphinx_aligner import (
-    Phones,
-    align_words,
-    dictionary_phones,
-    new_decoder,
-    sayable_words,
-)
-from s2v_pipeline.alignment.recogniser_aligner import RECOGNISER_LATE_S, HeardWord, place_heard, recognise
+from s2v_pipeline.alignment.pieces import cut_at_pauses
+from s2v_pipeline.alignment.recogniser_aligner import HeardWord
+from s2v_pipeline.audio.decode import SPEECH_RATE_HZ
 from s2v_pipeline.audio.voice_activity import Segments
 from s2v_pipeline.errors import AlignmentError
 from s2v_pipeline.media import Waveform
 
-METHOD = "pocketsphinx with transcript, piece by piece"
+METHOD = PocketsphinxSearch.method
 
 OVERLAP_S = 2.0
 """Speech after a cut within speech that is placed along with the piece before, so that the word at the cut is whole and
@@ -52,6 +46,7 @@ _MOST_NOTED = 8  # left-out passages of the transcript named in one note
 _MOST_WORDS = 12  # words of such a passage that are named
 
 _NOT_HEARD = "the transcript was not used: no words of it, or too few, are heard there"
+_NO_SPEECH = "no speech was found in the audio"
 _NOT_FITTING = "the transcript was not used: its words do not fit the sound there"
 
 _logger = logging.getLogger(__name__)
@@ -59,9 +54,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PiecewiseAligner:
-    """Places a transcript's words in the `segments` of long speech, and recognised phones where it has none."""
+    """Places a transcript's words in the `segments` of long speech, and recognised phones where it has none.
+
+    Every call takes a search of its own.
+    """
 
     segments: Segments
+    new_search: Callable[[], PassageSearch] = PocketsphinxSearch
 
     def align(self, waveform: Waveform, transcript: str | None) -> Alignment:
         """Phones of a 16 kHz waveform whose words are, mostly, `transcript`.
@@ -73,12 +72,17 @@ class PiecewiseAligner:
             AlignmentError: none of the transcript can be said, or none of it is.
             ValueError: not 16 kHz.
         """
-        decoder = new_decoder()
-        words, notes = sayable_words(decoder, transcript or "")
-        said_as = [phones or dictionary_phones(decoder, word) or () for word, phones in words]
-        cells, deaf = _hear(waveform, self.segments)
+        if waveform.rate_hz != SPEECH_RATE_HZ:
+            raise ValueError(f"alignment needs {SPEECH_RATE_HZ} Hz; got {waveform.rate_hz}")
+        search = self.new_search()
+        words, notes = search.words(transcript or "")
+        cells, deaf = _hear(search, waveform, self.segments)
+        if not cells:
+            return Alignment(complete_table([], waveform.duration_s), search.method, notes=(*notes, _NO_SPEECH))
+        said_as = [search.phones(word) for word in words]
         matching = match_words(said_as, [cell.phones for cell in cells], [cell.opens_at_pause for cell in cells])
-        placing = _Placing(waveform, self.segments, cells, deaf, words, matching, _heard_ends_s(cells))
+        heard_ends_s = _heard_ends_s(cells, search.late_s)
+        placing = _Placing(search, waveform, self.segments, cells, deaf, words, matching, heard_ends_s)
         for passage in passages(cells, matching):
             placing.place(passage)
         table = complete_table(placing.rows, waveform.duration_s)
@@ -89,25 +93,24 @@ class PiecewiseAligner:
                 cure="Check that the transcript belongs to the speech; or remove it to have the phonemes recognised.",
             )
         left_out = _left_out_note([word for word, _ in words], matching, cells)
-        return Alignment(table, METHOD, _lines(placing.given_up), notes + left_out)
+        return Alignment(table, search.method, _lines(placing.given_up), notes + left_out)
 
 
-def _hear(waveform: Waveform, segments: Segments) -> tuple[list[Cell], dict[int, str]]:
+def _hear(search: PassageSearch, waveform: Waveform, segments: Segments) -> tuple[list[Cell], dict[int, str]]:
     """Cells in order, and by number of the piece why nothing is heard in it."""
-    model = ASRModel()
     cells: list[Cell] = []
     deaf: dict[int, str] = {}
     for piece, (start_s, end_s) in enumerate(cut_at_pauses(waveform, segments)):
-        heard, why_none = recognise(model, part_of(waveform, start_s, end_s))
+        heard, why_none = search.hear(waveform, start_s, end_s)
         if why_none:
             deaf[piece] = why_none
-        cells.extend(cells_of_piece(piece, (start_s, end_s), heard, segments))
+        cells.extend(cells_of_piece(piece, (start_s, end_s), heard, segments, late_s=search.late_s))
     return cells, deaf
 
 
-def _heard_ends_s(cells: Sequence[Cell]) -> NDArray[np.float64]:
+def _heard_ends_s(cells: Sequence[Cell], late_s: float) -> NDArray[np.float64]:
     return np.array(
-        [end_s - RECOGNISER_LATE_S for cell in cells for word in cell.heard for _, _, end_s in word.phones], np.float64
+        [end_s - late_s for cell in cells for word in cell.heard for _, _, end_s in word.phones], np.float64
     )
 
 
@@ -115,11 +118,12 @@ def _heard_ends_s(cells: Sequence[Cell]) -> NDArray[np.float64]:
 class _Placing:
     """The rows of all passages so far, which end at `until_s`, and what was given up for them."""
 
+    search: PassageSearch
     waveform: Waveform
     segments: Segments
     cells: Sequence[Cell]
     deaf: dict[int, str]
-    words: Sequence[tuple[str, Phones | None]]
+    words: Sequence[Word]
     matching: Matching
     heard_ends_s: NDArray[np.float64]
     until_s: float = 0.0
@@ -152,7 +156,7 @@ class _Placing:
         guests, end_s = self._overlap(passage, cut_s) if is_cut else ((), cut_s)
         try:
             spoken = [self.words[index] for index in passage.words + guests]
-            rows = align_words(new_decoder(), part_of(self.waveform, start_s, end_s), spoken)
+            rows = self.search.place(self.waveform, start_s, end_s, spoken)
         except AlignmentError as error:
             return f"{error.rule} ({error.got})"
         if is_cut:
@@ -210,7 +214,8 @@ class _Placing:
 
     def _min_fit(self, words: Sequence[int]) -> float:
         is_heard = float(self.matching.word_likeness[list(words)].mean()) >= _HEARD_LIKENESS
-        return MIN_FIT_OF_HEARD if is_heard and len(words) >= _HEARD_WORDS else MIN_FIT
+        is_sure = is_heard and len(words) >= _HEARD_WORDS
+        return self.search.min_fit_of_heard if is_sure else self.search.min_fit
 
     def _place_heard(self, passage: Passage, start_s: float, end_s: float, reason: str) -> None:
         """Adds rows of what the recogniser heard."""
@@ -219,12 +224,12 @@ class _Placing:
             phones = tuple(
                 (phone, from_s - start_s, until_s - start_s)
                 for phone, from_s, until_s in word.phones
-                if until_s - RECOGNISER_LATE_S > start_s
+                if until_s - self.search.late_s > start_s
             )
             if phones:
                 heard.append(HeardWord(word.ipa, phones))
         why_none = self.deaf.get(self.cells[passage.first].piece, "the recogniser heard no phones")
-        rows, lesser = place_heard(part_of(self.waveform, start_s, end_s), heard, why_none)
+        rows, lesser = self.search.place_heard(self.waveform, start_s, end_s, heard, why_none)
         if lesser:
             self.given_up.append((lesser, start_s, end_s))
         append_rows(self.rows, rows, offset_s=round(start_s * self.waveform.rate_hz) / self.waveform.rate_hz)

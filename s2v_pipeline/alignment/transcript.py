@@ -122,6 +122,11 @@ def is_title(stem: str) -> bool:
     return stem.lower() in _TITLES
 
 
+def without_stage_directions(transcript: str) -> str:
+    """The text without what stands in brackets or asterisks, which nobody says."""
+    return _STAGE_DIRECTION.sub(" ", transcript)
+
+
 def _plain(transcript: str) -> TracedText:
     """Compatibility forms as the characters that they stand for, and one kind of quotation mark."""
     # NFKC turns one half into "1", a fraction slash and "2"; what stands before it must stay a number of its own.

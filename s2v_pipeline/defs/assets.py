@@ -18,6 +18,7 @@ from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.cluster.executor import ChunkExecutor
 from s2v_pipeline.defs import presentation as show
 from s2v_pipeline.defs.chunk_steps import (
+    alignment_settings,
     clip_tasks,
     latents_tasks,
     manifest_of,
@@ -139,7 +140,8 @@ def phoneme_alignments(
         # 1. align
         speech = analysed_path(audio_features.attrs, context.partition_key, store)
         waveform = read_waveform(speech, rate_hz=ANALYSIS_RATE_HZ)
-        alignment = align_speech(waveform, speech_inputs.transcript, audio_features.attrs["segments"])
+        segments, own = audio_features.attrs["segments"], alignment_settings(context, pipeline)
+        alignment = align_speech(waveform, speech_inputs.transcript, segments, own)
         table = alignment.phonemes
         table.attrs.update(method=alignment.method, fallbacks=list(alignment.fallbacks), notes=list(alignment.notes))
         for fallback in alignment.fallbacks:

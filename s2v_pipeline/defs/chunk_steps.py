@@ -22,7 +22,7 @@ from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import Placement
 from s2v_pipeline.generation.registry import check_generator, generator_profile, load_generator, spec_of
 from s2v_pipeline.inputs.speech_input import SpeechInput
-from s2v_pipeline.setting_groups import Settings
+from s2v_pipeline.setting_groups import AlignmentSettings, Settings
 
 
 def settings_of(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Settings:
@@ -32,6 +32,14 @@ def settings_of(context: dg.AssetExecutionContext, pipeline: PipelineResource) -
     weights = None if settings.wan.weights is None else folder / settings.wan.weights
     loras = tuple(str(folder / lora) for lora in settings.wan.loras)
     return settings.model_copy(update={"wan": settings.wan.model_copy(update={"weights": weights, "loras": loras})})
+
+
+def alignment_settings(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> AlignmentSettings:
+    """Settings of the input's alignment; a relative checkpoint starts at the project folder."""
+    own = pipeline.settings_for(pipeline.catalogue().get(context.partition_key)).settings.alignment
+    if own.ctc_checkpoint is None:
+        return own
+    return own.model_copy(update={"ctc_checkpoint": pipeline.folder().absolute() / own.ctc_checkpoint})
 
 
 def plan_requests(

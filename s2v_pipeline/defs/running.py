@@ -16,7 +16,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.cluster.executor import ChunkExecutor, Task
-from s2v_pipeline.errors import InputError, S2VError, SettingsError, WeightsError
+from s2v_pipeline.errors import AlignmentError, InputError, S2VError, SettingsError, WeightsError
 from s2v_pipeline.progress_bars import PROGRESS_LOGGER
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
@@ -44,9 +44,10 @@ def report_progress(context: dg.AssetExecutionContext) -> ProgressCallback:
 def user_errors_are_final(context: dg.AssetExecutionContext) -> Generator[None, None, None]:
     """Turn errors that no retry can mend into failures that Dagster does not retry.
 
-    Bad input, settings and weights fail at once with their message. An interrupt (Terminate in the UI, Ctrl-C) must not
-    become a step retry either (https://github.com/dagster-io/dagster/issues/15026). One that comes just before or after
-    the body, as while the value is stored, has become one already, or got lost: the next body to start ends the run.
+    Bad input, settings, transcripts and weights fail at once with their message. An interrupt (Terminate in the UI,
+    Ctrl-C) must not become a step retry either (https://github.com/dagster-io/dagster/issues/15026). One that comes
+    just before or after the body, as while the value is stored, has become one already, or got lost: the next body
+    to start ends the run.
 
     Raises:
         dagster.Failure: instead of those; everything else passes as it is.
@@ -55,7 +56,7 @@ def user_errors_are_final(context: dg.AssetExecutionContext) -> Generator[None, 
         if INTERRUPT_CAME.is_set() or _run_was_interrupted(context):
             raise KeyboardInterrupt
         yield
-    except (InputError, SettingsError, WeightsError) as error:
+    except (InputError, SettingsError, AlignmentError, WeightsError) as error:
         raise dg.Failure(
             description=str(error),
             metadata={

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from s2v_pipeline.alignment import piecewise_aligner
+from s2v_pipeline.alignment import passage_search
 from s2v_pipeline.alignment.aligner import Alignment
 from s2v_pipeline.alignment.choose import MAX_ONE_SEARCH_S, align_speech
 from s2v_pipeline.alignment.pieces import MAX_PIECE_S
@@ -87,14 +87,14 @@ def test_words_of_another_speech_are_refused() -> None:
 
 
 def test_words_that_do_not_fit_fall_back_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    align_words = piecewise_aligner.align_words
+    align_words = passage_search.align_words
 
     def fail_at_lemons(decoder: object, piece: Waveform, words: list[tuple[str, object]]) -> object:
         if "lemons" in [word for word, _ in words]:
             raise AlignmentError("the words must fit the sound", got="no path", cure="none")
         return align_words(decoder, piece, words)
 
-    monkeypatch.setattr(piecewise_aligner, "align_words", fail_at_lemons)
+    monkeypatch.setattr(passage_search, "align_words", fail_at_lemons)
     known, said = tiled(3, pause_s=_PAUSE_S)
     alignment = _align(known.waveform, said)
     assert _words(alignment).count("well") == 2
