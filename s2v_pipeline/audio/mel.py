@@ -15,7 +15,8 @@ from s2v_pipeline.audio.decode import SPEECH_RATE_HZ
 def mel_bands(n_bands: int, window: int) -> NDArray[np.float64]:
     """Triangular filters of height 1 from 0 Hz to 8 kHz, (n_bands, window // 2 + 1): weights of a real FFT's powers.
 
-    Their edges lie evenly on the mel scale 2595 log10(1 + f / 700) (O'Shaughnessy 1987), each at its neighbours' middle.
+    Their edges lie evenly on the mel scale 2595 log10(1 + f / 700) (O'Shaughnessy 1987), each in the middle of a
+    neighbour.
 
     Raises:
         ValueError: so many bands that one has no frequency of the FFT in it.

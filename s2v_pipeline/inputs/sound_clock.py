@@ -3,8 +3,8 @@
 Belongs here: a late start, gaps and overlaps of timestamps, the padding of an encoder.
 Does not belong here: decoding, judging the sound (speech), writing it (flac).
 
-What libavcodec itself does before a frame comes here: it drops the samples of an encoder's delay where the container
-states it (Xing or LAME header, edit list, iTunSMPB, Opus pre-skip, Matroska's CodecDelay), and moves timestamps with them.
+What libav itself does before a frame comes here: it drops the samples of an encoder's delay where the container states
+it (Xing or LAME header, edit list, iTunSMPB, Opus pre-skip, Matroska's CodecDelay), and timestamps say so.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class SoundClock:
     def notes(self) -> Iterator[str]:
         """What was done, one sentence each."""
         if self._dropped_s > 0:
-            yield f"the encoder's delay, {1000 * float(self._dropped_s):.1f} ms by the file or its codec, is left out"
+            at_first = f"the first {1000 * float(self._dropped_s):.1f} ms"
+            yield f"{at_first}, an encoder's delay or what an edit list leaves out, are left out as in a player"
         elif self._stream.codec_context.name in _DELAYING_CODECS:
             yield (
                 "the file does not state its encoder's delay: as in a player, the sound starts by this delay later, "
