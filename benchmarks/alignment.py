@@ -46,7 +46,8 @@ from s2v_pipeline.alignment.aligner import Alignment
 from s2v_pipeline.alignment.choose import align_speech
 from s2v_pipeline.alignment.recogniser_aligner import PhoneLoopAligner
 from s2v_pipeline.alignment.scoring import Score, pooled, score
-from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform, resample
+from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform
+from s2v_pipeline.audio.resample import resample
 from s2v_pipeline.audio.voice_activity import Segments, speech_segments
 from s2v_pipeline.errors import S2VError
 from s2v_pipeline.inputs.speech import copy_speech

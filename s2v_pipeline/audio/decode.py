@@ -1,24 +1,28 @@
 """The speech file as a mono waveform at a wanted rate, without moving a single sample.
 
-Belongs here: decoding the FLAC file that the inputs stage wrote, the mono mix, resampling.
-Does not belong here: the user's own formats (inputs), denoising and level (loudness), anything that the samples mean.
+Belongs here: decoding the FLAC file that the inputs stage wrote, the mono mix, where the samples are kept.
+Does not belong here: the user's own formats (inputs), the conversion of rates (resample), denoising and level
+(loudness), anything that the samples mean.
+
+Memory is bounded: a long recording is converted block by block into a temporary file without a name, and its samples
+are a view of that file, which the system reads and forgets as it likes.
 """
 
 from __future__ import annotations
 
 import logging
+import mmap
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from math import gcd
 from pathlib import Path
 from typing import Literal
 
 import av
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
+from s2v_pipeline.audio.resample import resampled, resampled_size
 from s2v_pipeline.errors import AudioError
 from s2v_pipeline.media import Waveform
 
@@ -30,6 +34,7 @@ MIN_CORRELATION = -0.3
 room sound near 0, a channel with its wires swapped at -1."""
 
 _MAX_CHANNELS = 2
+_IN_MEMORY_SAMPLES = 10_000_000  # 40 MB, 10 minutes at 16 kHz; longer recordings lie in a temporary file
 _CURE = "Give the speech again, so that the inputs stage writes its FLAC file anew."
 _logger = logging.getLogger(__name__)
 
@@ -70,26 +75,35 @@ def read_speech(path: Path, *, rate_hz: int | None = None) -> DecodedSpeech:
     """Decode a mono or stereo FLAC file to one channel, at `rate_hz` or at the file's own rate.
 
     Stereo becomes the mean of both channels, or the louder channel where a mean would cancel. The file is decoded
-    block by block; the mono result is in memory as a whole.
+    block by block; a result of more than 10 million samples is a view of a temporary file (4 bytes a sample).
 
     Raises:
-        AudioError: not such a file, damaged, empty, or of another length than it declares.
+        AudioError: not such a file, damaged, empty, or of another length than it declares; no space for the temporary
+            file.
         ValueError: `rate_hz` is not positive.
     """
     stream = _probe(path)
     mix, correlation = _choose_mix(path) if stream.n_channels == _MAX_CHANNELS else ("mono", 1.0)
     if mix in ("left", "right"):
         _logger.warning("stereo channels of %s cancel (correlation %.2f): %s kept", path.name, correlation, mix)
-    blocks = [_mono(block, mix) for block in read_blocks(path)]
-    samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    if not samples.size or stream.declared_samples not in (None, samples.size):
+    n_decoded = 0
+
+    def mono_blocks() -> Iterator[NDArray[np.float32]]:
+        nonlocal n_decoded
+        for block in read_blocks(path):
+            n_decoded += block.shape[1]
+            yield _mono(block, mix)
+
+    wanted_hz = stream.rate_hz if rate_hz is None else rate_hz
+    n_expected = resampled_size(stream.declared_samples or 0, stream.rate_hz, wanted_hz)
+    samples = _collected(path, resampled(mono_blocks(), stream.rate_hz, wanted_hz), n_expected)
+    if not n_decoded or stream.declared_samples not in (None, n_decoded):
         raise AudioError(
             f"{path.name} must hold the samples that it declares",
-            got=f"{samples.size} of {stream.declared_samples} samples",
+            got=f"{n_decoded} of {stream.declared_samples} samples",
             cure=_CURE,
         )
-    resampled = resample(Waveform(samples, stream.rate_hz), rate_hz or stream.rate_hz)
-    return DecodedSpeech(resampled, mix, correlation, samples.size, stream.rate_hz)
+    return DecodedSpeech(Waveform(samples, wanted_hz), mix, correlation, n_decoded, stream.rate_hz)
 
 
 def read_blocks(path: Path) -> Iterator[NDArray[np.float32]]:
@@ -121,24 +135,23 @@ def read_mono_blocks(path: Path) -> Iterator[NDArray[np.float32]]:
         yield _mono(block, mix)[None]
 
 
-def resample(waveform: Waveform, rate_hz: int) -> Waveform:
-    """The same sound at another rate: sample k is the sound at k / rate_hz seconds; round(n * rate_hz / rate) samples.
-
-    A symmetric polyphase FIR filter (scipy.signal.resample_poly, Kaiser window), whose delay is removed: what happens
-    at t stays at t.
-
-    Raises:
-        ValueError: `rate_hz` is not positive.
-    """
-    if rate_hz <= 0:
-        raise ValueError(f"a sample rate must be positive; got {rate_hz}")
-    if rate_hz == waveform.rate_hz:
-        return waveform
-    divisor = gcd(rate_hz, waveform.rate_hz)
-    samples = resample_poly(waveform.samples, rate_hz // divisor, waveform.rate_hz // divisor)
-    # resample_poly gives the length rounded up, which is never shorter than the length rounded to nearest.
-    n_samples = max(1, round(Fraction(waveform.samples.size * rate_hz, waveform.rate_hz)))
-    return Waveform(np.ascontiguousarray(samples[:n_samples], dtype=np.float32), rate_hz)
+def _collected(path: Path, blocks: Iterator[NDArray[np.float32]], n_expected: int) -> NDArray[np.float32]:
+    """All blocks as one (n,) array, in a temporary file where many samples are expected."""
+    if n_expected <= _IN_MEMORY_SAMPLES:
+        return np.concatenate([np.zeros(0, np.float32), *blocks])
+    try:
+        with tempfile.TemporaryFile() as file:
+            for block in blocks:
+                file.write(block.tobytes())
+            file.flush()
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise AudioError(
+            f"{path.name} must be decoded to a temporary file of {4 * n_expected / 1e6:.0f} MB",
+            got=f"{error.strerror} in {tempfile.gettempdir()}",
+            cure="Make room there, or name another folder in TMPDIR.",
+        ) from error
+    return np.frombuffer(mapped, np.float32)
 
 
 def _probe(path: Path) -> _Stream:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
+from s2v_pipeline.audio.instants import windows_at
 from s2v_pipeline.media import Waveform
 
 MIN_F0_HZ = 60.0
@@ -40,13 +41,9 @@ def estimate_f0(waveform: Waveform, centre_samples: NDArray[np.int64]) -> NDArra
     longest_lag = int(np.ceil(rate_hz / MIN_F0_HZ)) + 1
     window = round(_WINDOW_S * rate_hz)
     reach = window + longest_lag
-    padded = np.pad(waveform.samples, (reach, reach))
     f0_hz = np.zeros(centre_samples.size, np.float64)
-    for first in range(0, centre_samples.size, _BLOCK):
-        starts = centre_samples[first : first + _BLOCK] + reach - reach // 2
-        starts = np.clip(starts, 0, padded.size - reach)
-        frames = padded[starts[:, None] + np.arange(reach)].astype(np.float64)
-        f0_hz[first : first + _BLOCK] = _yin(frames, window, shortest_lag, longest_lag, rate_hz)
+    for which, frames in windows_at(waveform.samples, centre_samples - reach // 2, reach, block=_BLOCK):
+        f0_hz[which] = _yin(frames, window, shortest_lag, longest_lag, rate_hz)
     return f0_hz
 
 

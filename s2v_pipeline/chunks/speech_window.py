@@ -18,6 +18,7 @@ from s2v_pipeline.media import Waveform
 from s2v_pipeline.timebase import FrameSpan, first_sample_of_frame
 
 _LEVEL_STEP_DB = 0.25  # a longer speech rarely changes a level that is rounded so, and nobody hears the step
+_BLOCK = 1 << 18  # samples at a time: 2 MB as float64
 _SILENCE_DB = -120.0  # below 16-bit sound's last bit; the logarithm of zero is none
 
 
@@ -60,10 +61,17 @@ class SpeechWindow:
 
 def rounded_level_rms(waveform: Waveform) -> float:
     """Standard deviation of a whole speech, rounded to a quarter of a decibel."""
-    deviation = float(np.std(waveform.samples, dtype=np.float64))
+    deviation = math.sqrt(_variance(waveform.samples))
     level_db = 20 * math.log10(deviation) if deviation > 0 else _SILENCE_DB
     steps = round(max(level_db, _SILENCE_DB) / _LEVEL_STEP_DB)
     return float(10.0 ** (steps * _LEVEL_STEP_DB / 20))
+
+
+def _variance(samples: NDArray[np.float32]) -> float:
+    """Mean squared distance from the mean, without a copy of the whole speech."""
+    blocks = [samples[first : first + _BLOCK] for first in range(0, samples.size, _BLOCK)]
+    mean = math.fsum(float(block.sum(dtype=np.float64)) for block in blocks) / samples.size
+    return math.fsum(float(np.square(block.astype(np.float64) - mean).sum()) for block in blocks) / samples.size
 
 
 def cut_window(

@@ -1,8 +1,8 @@
 """A speech file becomes FLAC, sample for sample, or is refused with the reason.
 
-Belongs here: which containers are read, limits, decoding, gaps, what cannot be speech.
-Does not belong here: writing the copy (flac), lengths in headers (sound_header), where the copy lies (prepare),
-loudness, denoising and mono at a model's rate (the audio stage).
+Belongs here: which containers are read, limits, decoding, what cannot be speech.
+Does not belong here: which sample is heard when (sound_clock), writing the copy (flac), lengths in headers
+(sound_header), where the copy lies (prepare), loudness, denoising and mono at a model's rate (the audio stage).
 
 A speech file is hostile: its size is checked before it is opened, it is read through a Python file object, only the
 demuxers in `_CONTAINERS` are asked, and none of them may open anything else. The first sample that is written is time
@@ -22,11 +22,11 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 from s2v_pipeline.artifacts import atomic_path
 from s2v_pipeline.errors import AudioError
 from s2v_pipeline.inputs.flac import FlacWriter, check_written
+from s2v_pipeline.inputs.sound_clock import SoundClock, channels_first
 from s2v_pipeline.inputs.sound_header import mp3_states_length, riff_part_present
 from s2v_pipeline.setting_groups import InputSettings
 
@@ -48,8 +48,7 @@ _IN_WORDS = "WAV, FLAC, MP3, AAC, M4A, OGG, Opus, WMA, AIFF, AMR, CAF, MP4, MOV,
 _BYTES_PER_MB = 1_000_000
 _SOURCE_RATES_HZ = (4_000, 768_000)  # below it speech is not understood; above it no converter works
 _SILENCE_DBFS = -60.0  # a speaker's peaks lie 20 to 50 dB above the noise floor of the worst usable recording
-_JUMP_S = Fraction(1, 10)
-"""Least jump of the timestamps that counts: FFmpeg's own least hard compensation (libswresample, min_hard_comp)."""
+_KEEP_ALL_SAMPLES = av.codec.context.Flags2.skip_manual
 _SHORT_BY_S = 1.0  # a stated length that is missed by more than this, or by this part of it, means a truncated file
 _SHORT_BY_PART = 0.1
 _STATED_SLACK_S = 0.1  # two codec frames at 22 kHz: container lengths of short files are that vague
@@ -150,11 +149,8 @@ class _Source:
     file: BinaryIO
     container: av.container.InputContainer
     limits: InputSettings
-    n_decoded: int = 0  # source samples so far, with filled gaps
-    decoded_s: float = 0.0
+    clock: SoundClock = field(init=False)
     seen_end_s: float = 0.0  # latest end of any stream's packets
-    gaps: list[tuple[float, float]] = field(default_factory=list)  # (at, length), seconds
-    overlaps: list[tuple[float, float]] = field(default_factory=list)
     n_junk_bytes: int = 0
     n_inspected: int = 0
     n_not_numbers: int = 0
@@ -164,7 +160,7 @@ class _Source:
     def copy(self, destination: Path) -> SpeechInfo:
         stream = self._stream()
         self._refuse_long(self._early_length_s(stream), "stated in its header")
-        frames = self._trimmed(self._without_gaps(self._decoded(stream)), stream)
+        frames = self.clock.unbroken(self._decoded(stream))
         first = next(frames, None)
         if first is None:
             raise self._damaged("no sample")
@@ -214,6 +210,10 @@ class _Source:
                 got="an unknown or protected codec",
                 cure="Export it as WAV.",
             )
+        if kind == "caf" and stream.codec_context.name == "alac":
+            # An ALAC packet says how many samples it holds; libavformat would cut the last one a second time.
+            stream.codec_context.flags2 |= _KEEP_ALL_SAMPLES
+        self.clock = SoundClock(self.container, stream, self._damaged)
         return stream
 
     def _decoded(self, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
@@ -229,6 +229,7 @@ class _Source:
                 # libav marks packets that end early; in a WAV the last block always may, and its header is checked.
                 if packet.is_corrupt and self.container.format.name != "wav":
                     raise self._damaged("a block that ends early")
+                self.clock.see_packet(packet)
                 yield from self._frames_of(packet, stream)
         except av.error.EOFError as error:
             raise self._damaged("an end of file where sound must follow") from error
@@ -247,52 +248,6 @@ class _Source:
             raise self._damaged(f"{self.n_junk_bytes} bytes that are no sound, with sound behind them")
         return frames
 
-    def _without_gaps(self, frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-        """The frames with silence where timestamps jump forward; the clock starts at the first frame."""
-        origin: Fraction | None = None
-        for frame in frames:
-            rate_hz = frame.sample_rate
-            at_s = Fraction(self.n_decoded, rate_hz)
-            if frame.pts is not None and frame.time_base:
-                stamp_s = frame.pts * frame.time_base
-                origin = stamp_s if origin is None else origin
-                jump_s = stamp_s - origin - at_s
-                if jump_s > _JUMP_S and self.container.format.name == "flac":
-                    raise self._damaged(f"{float(jump_s):.2f} s that are missing")  # its parser drops broken blocks
-                if jump_s > _JUMP_S:
-                    self.gaps.append((float(at_s), float(jump_s)))
-                    yield from self._silence(frame, round(jump_s * rate_hz))
-                elif jump_s < -_JUMP_S:
-                    self.overlaps.append((float(at_s), float(-jump_s)))
-                    origin += jump_s  # nothing that was said is left out: what follows is later by the overlap
-            self.n_decoded += frame.samples
-            self.decoded_s = self.n_decoded / rate_hz
-            yield frame
-
-    def _silence(self, like: av.AudioFrame, n_samples: int) -> Iterator[av.AudioFrame]:
-        while n_samples > 0:
-            block = min(n_samples, like.sample_rate)
-            zero = 128 if like.format.name.startswith("u8") else 0  # the middle of unsigned samples
-            yield _frame_like(like, np.full_like(_channels_first(like)[:, :1], zero).repeat(block, axis=1))
-            self.n_decoded += block
-            n_samples -= block
-
-    def _trimmed(self, frames: Iterator[av.AudioFrame], stream: av.AudioStream) -> Iterator[av.AudioFrame]:
-        """The frames without the padding that an encoder put behind the end which an MP4 states."""
-        held: av.AudioFrame | None = None
-        for frame in frames:
-            if held is not None:
-                yield held
-            held = frame
-        if held is None:
-            return
-        if self.container.format.name.startswith("mov") and stream.duration and stream.time_base:
-            surplus = self.n_decoded - round(stream.duration * stream.time_base * held.sample_rate)
-            if 0 < surplus < held.samples:
-                self.n_decoded -= surplus
-                held = _frame_like(held, _channels_first(held)[:, :-surplus])
-        yield held
-
     def _inspect(self, frame: av.AudioFrame, first: av.AudioFrame) -> None:
         kinds = [(each.sample_rate, each.layout.name, each.format.name) for each in (first, frame)]
         if kinds[0] != kinds[1]:
@@ -302,7 +257,7 @@ class _Source:
                 cure="Export it again as WAV.",
             )
         if frame.format.name.startswith(("flt", "dbl")):
-            samples = _channels_first(frame)
+            samples = channels_first(frame)
             wrong = ~np.isfinite(samples)
             if wrong.any():
                 if not self.n_not_numbers:
@@ -325,7 +280,7 @@ class _Source:
         stated = f"of {length_us / av.time_base:.2f} s" if length_us else "of an unknown length"
         return AudioError(
             f"{self.name} must decode from start to end: it is truncated or damaged",
-            got=f"{got}, after {self.decoded_s:.2f} s {stated}",
+            got=f"{got}, after {self.clock.decoded_s:.2f} s {stated}",
             cure="Copy the file again from its source, or export it again as WAV.",
         )
 
@@ -336,7 +291,7 @@ class _Source:
                 got=f"{self.n_not_numbers} that are NaN or infinite, the first at {self.first_not_number_s:.3f} s",
                 cure="Export it again from the program that made it, as 16- or 24-bit WAV.",
             )
-        for stated_s, reached_s in ((self._stated_s(stream), self.decoded_s), self._whole_file_s()):
+        for stated_s, reached_s in ((self._stated_s(stream), self.clock.decoded_s), self._whole_file_s()):
             missing_s = (stated_s or 0.0) - reached_s
             if missing_s > min(_SHORT_BY_S, max(_SHORT_BY_PART * (stated_s or 0.0), _STATED_SLACK_S)):
                 raise AudioError(
@@ -369,7 +324,7 @@ class _Source:
         kind = self.container.format.name
         if kind in ("wav", "avi"):
             part = riff_part_present(self.file)
-            return None if part is None else self.decoded_s / part
+            return None if part is None else self.clock.decoded_s / part
         if kind in ("aac", "amr", "ogg") or (kind == "mp3" and not mp3_states_length(self.file)):
             return None
         if stream.duration and stream.time_base:
@@ -394,10 +349,7 @@ class _Source:
             yield f"{len(first.layout.channels)} channels ({first.layout.name}) are mixed to {writer.layout}"
         elif self.n_over_full_scale:
             yield f"{self.n_over_full_scale} samples above full scale are limited to it"
-        for what, jumps in (("missing and filled with silence", self.gaps), ("stated twice and kept", self.overlaps)):
-            if jumps:
-                total_s = sum(length for _, length in jumps)
-                yield f"{len(jumps)} stretch(es), {total_s:.2f} s in all, {what}; the first at {jumps[0][0]:.2f} s"
+        yield from self.clock.notes()
         if self.n_junk_bytes:
             yield f"{self.n_junk_bytes} bytes behind the sound that are no sound are left out"
         if self._stated_s(stream) is None and self._whole_file_s()[0] is None:
@@ -407,18 +359,3 @@ class _Source:
 def _chained(first: av.AudioFrame, rest: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
     yield first
     yield from rest
-
-
-def _channels_first(frame: av.AudioFrame) -> NDArray[np.generic]:
-    """Samples as (channels, n), whether the frame keeps them together or apart."""
-    values = frame.to_ndarray()
-    return values if frame.format.is_planar else values.reshape(-1, len(frame.layout.channels)).T
-
-
-def _frame_like(frame: av.AudioFrame, samples: NDArray[np.generic]) -> av.AudioFrame:
-    """A frame of (channels, n) samples with the format, layout and rate of another."""
-    packed = samples if frame.format.is_planar else samples.T.reshape(1, -1)
-    made = av.AudioFrame.from_ndarray(np.ascontiguousarray(packed), format=frame.format.name, layout=frame.layout.name)
-    made.sample_rate = frame.sample_rate
-    made.pts, made.time_base = frame.pts, frame.time_base
-    return made

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import logging
+import pickle
+import tempfile
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_speech, read_waveform, resample
+from s2v_pipeline.audio import decode
+from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_speech, read_waveform
+from s2v_pipeline.audio.resample import resample
 from s2v_pipeline.errors import AudioError
 from s2v_pipeline.media import Waveform
 from s2v_pipeline_tests.audio.flac_files import write_flac
@@ -71,6 +75,26 @@ def test_unrelated_channels_are_mixed_and_a_silent_one_does_no_harm(tmp_path: Pa
     assert read_speech(write_flac(tmp_path / "a.flac", unrelated, 16_000)).mix == "mean"
     one_silent = np.stack([_noise(20_000), np.zeros(20_000)])
     assert np.any(read_speech(write_flac(tmp_path / "b.flac", one_silent, 16_000)).waveform.samples)
+
+
+def test_a_long_recording_lies_in_a_file_and_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_flac(tmp_path / "a.flac", np.stack([_noise(60_001, 3), _noise(60_001, 4)]), 48_000)
+    in_memory = read_waveform(path, rate_hz=SPEECH_RATE_HZ)
+    monkeypatch.setattr(decode, "_IN_MEMORY_SAMPLES", 19_999)
+    in_file = read_waveform(path, rate_hz=SPEECH_RATE_HZ)
+    assert in_memory.samples.size == in_file.samples.size == 20_000
+    np.testing.assert_array_equal(in_file.samples, in_memory.samples)
+    assert isinstance(in_file.samples.base, memoryview)  # of the mapped file
+    assert not in_file.samples.flags.writeable
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(in_file)).samples, in_memory.samples)  # noqa: S301
+
+
+def test_no_room_for_a_long_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_flac(tmp_path / "a.flac", _noise(20_000), 16_000)
+    monkeypatch.setattr(decode, "_IN_MEMORY_SAMPLES", 19_999)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(AudioError, match=r"temporary file of 0 MB; got No such file.*TMPDIR"):
+        read_waveform(path)
 
 
 def test_what_is_no_flac_is_refused(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2v_pipeline.audio.decode import resample
 from s2v_pipeline.audio.denoise import DenoiserError, denoise, denoiser_problem
+from s2v_pipeline.audio.resample import resample
 from s2v_pipeline.media import Waveform
 from s2v_pipeline_tests.audio.noisy_speech import in_blocks, lag_samples, reading, si_sdr_db, with_noise
 

@@ -8,8 +8,15 @@ import pandas as pd
 import pytest
 
 from s2v_pipeline.audio.decode import read_waveform
-from s2v_pipeline.audio.features import AUDIO_FEATURE_COLUMNS, SpeechSummary, describe_speech, extract_features
+from s2v_pipeline.audio.features import (
+    AUDIO_FEATURE_COLUMNS,
+    MEL_COLUMNS,
+    SpeechSummary,
+    describe_speech,
+    extract_features,
+)
 from s2v_pipeline.audio.loudness import SILENCE_DB
+from s2v_pipeline.audio.mel import mel_bands
 from s2v_pipeline.audio.voice_activity import speech_segments
 from s2v_pipeline.chunks.request import FEATURE_COLUMNS
 from s2v_pipeline.media import Waveform
@@ -28,7 +35,9 @@ def test_table_shape_and_real_speech(fps: Fraction) -> None:
     table = _features(waveform, fps)
     assert tuple(table.columns) == AUDIO_FEATURE_COLUMNS
     assert set(FEATURE_COLUMNS) <= set(table.columns)
-    assert [str(dtype) for dtype in table.dtypes] == ["int64", *["float64"] * 4, "bool", *["float64"] * 2]
+    assert [str(dtype) for dtype in table.dtypes] == ["int64", *["float64"] * 4, "bool", *["float64"] * 2] + [
+        "float32"
+    ] * 20
     np.testing.assert_array_equal(table["frame"], np.arange(len(table)))
     assert table["time_s"].iloc[3] == float(Fraction(7, 2) / fps)
     assert np.isfinite(table.to_numpy(dtype=np.float64)).all()
@@ -59,9 +68,29 @@ def test_level_and_centroid_of_a_tone() -> None:
     np.testing.assert_allclose(inner["spectral_centroid_hz"], 1000, atol=30)
 
 
+def test_bands_of_a_tone() -> None:
+    time_s = np.arange(16_000) / 16_000
+    bands = mel_bands(len(MEL_COLUMNS), 640)
+    middle_hz = float(np.fft.rfftfreq(640, 1 / 16_000)[bands[9].argmax()])
+    table = _features(Waveform(np.sin(2 * np.pi * middle_hz * time_s).astype(np.float32), 16_000), Fraction(30))
+    loudness_db = table.loc[2 : len(table) - 3, list(MEL_COLUMNS)]
+    assert (loudness_db.to_numpy().argmax(axis=1) == 9).all()
+    np.testing.assert_allclose(loudness_db["mel_db_09"], -3.01, atol=0.3)
+    assert loudness_db[["mel_db_06", "mel_db_12"]].to_numpy().max() < -60
+
+
+def test_bands_add_up_to_the_level() -> None:
+    noise = (0.1 * np.random.default_rng(2).standard_normal(32_000)).astype(np.float32)
+    table = _features(Waveform(noise, 16_000), Fraction(25)).iloc[2:-2]
+    together_db = 10 * np.log10((10 ** (table[list(MEL_COLUMNS)] / 10)).sum(axis=1))
+    # Half of the highest band's upper slope and of the lowest one's lower slope belong to no band.
+    assert (together_db - table["rms_db"]).mean() == pytest.approx(-0.3, abs=0.2)
+
+
 def test_silence_is_quiet_everywhere() -> None:
     table = _features(Waveform(np.zeros(16_000, np.float32), 16_000), Fraction(25))
     assert (table["rms_db"] == SILENCE_DB).all()
+    assert (table[list(MEL_COLUMNS)] == SILENCE_DB).all(axis=None)
     assert not table[["f0_hz", "onset", "spectral_centroid_hz"]].to_numpy().any()
 
 

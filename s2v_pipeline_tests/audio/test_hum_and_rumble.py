@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from s2v_pipeline.audio.decode import resample
 from s2v_pipeline.audio.hum import HumLine, find_hum, remove_hum
 from s2v_pipeline.audio.low_spectrum import low_spectrum
+from s2v_pipeline.audio.resample import resample
 from s2v_pipeline.audio.rumble import high_pass, rumble_level_db
 from s2v_pipeline.media import Waveform
 from s2v_pipeline_tests.audio.noisy_speech import (

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pyloudnorm import Meter
 
 from s2v_pipeline.audio.loudness import SILENCE_DB, SILENCE_LUFS, measure_loudness, speech_level_db
 from s2v_pipeline.media import Waveform
@@ -41,3 +42,17 @@ def test_speech_level_ignores_pauses() -> None:
     speech = Waveform(np.concatenate([np.zeros(RATE_HZ, np.float32), tone, np.zeros(RATE_HZ, np.float32)]), RATE_HZ)
     assert speech_level_db(speech, ((1.0, 2.0),)) == pytest.approx(-9.03, abs=0.01)
     assert speech_level_db(speech, ()) == pytest.approx(-9.03 - 4.77, abs=0.02)
+
+
+def test_long_sound_is_measured_in_pieces_as_at_once() -> None:
+    rng = np.random.default_rng(0)
+    gain = np.repeat(10 ** (rng.uniform(-60, 0, 250) / 20), RATE_HZ)[: 241 * RATE_HZ + 777]
+    waveform = Waveform((0.2 * gain * rng.standard_normal(gain.size)).astype(np.float32), RATE_HZ)
+    at_once = Meter(RATE_HZ).integrated_loudness(waveform.samples.astype(np.float64))
+    assert measure_loudness(waveform).integrated_lufs == pytest.approx(at_once, abs=1e-6)
+
+
+def test_long_quiet_sound() -> None:
+    samples = np.zeros(130 * RATE_HZ, np.float32)
+    samples[RATE_HZ] = 0.01  # one click, in blocks that are below the gate
+    assert measure_loudness(Waveform(samples, RATE_HZ)).integrated_lufs == SILENCE_LUFS

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pyloudnorm import Meter
 
-from s2v_pipeline.audio.decode import resample
 from s2v_pipeline.audio.loudness import SILENCE_LUFS
 from s2v_pipeline.audio.normalise import TRUE_PEAK_CEILING_DBTP, SoundLevel, amplify, measure_level, normalisation
+from s2v_pipeline.audio.resample import resample
 from s2v_pipeline_tests.audio.noisy_speech import in_blocks, reading
 
 
