@@ -26,9 +26,8 @@ from s2v_pipeline.media import Waveform
 from s2v_pipeline.setting_groups import AudioSettings
 
 DENOISE_BELOW_SNR_DB = 15.0
-"""Measured on the speech in the repository with pink noise (docs/benchmarks.md, Clean-up): at 15 dB the denoiser still
-brings the sound nearer to the clean one, by 2 to 4 dB in SI-SDR; from 20 dB on it takes as much from the voice as it
-takes from the noise."""
+"""Measured on readings with pink noise (docs/benchmarks.md, Clean-up): up to 15 dB the denoiser brings the sound nearer
+to the clean one in SI-SDR; at 20 dB it takes more from the voice than it takes from the noise."""
 
 RUMBLE_BELOW_SPEECH_DB = 12.0
 """Weaker rumble is left: with speech at 60 dB SPL it lies under the threshold of hearing at 40 Hz (51 dB, ISO 226), and

@@ -1,8 +1,9 @@
 """Where the separation of a voice from music would come in.
 
-Belongs here: the protocol. No implementation is shipped: no separator with weights of a clear licence is to be had
-without a download, and so no setting names one either. A caller in Python can pass its own to `tracks.make_tracks`,
-which runs it before anything else of the clean-up.
+Belongs here: the protocol. Does not belong here: an implementation; none is shipped.
+
+No separator with weights of a clear licence is to be had without a download, and so no setting names one either. A
+caller in Python can pass its own to `tracks.make_tracks`, which runs it before anything else of the clean-up.
 """
 
 from __future__ import annotations
