@@ -55,6 +55,7 @@ FUNCTION_WORDS = (
 FOLDED = {"AX": "AH", "AXR": "ER", "PAU": "SIL", "SIL": "SIL"}
 HIDDEN, CHANNELS, HOP = 96, 64, 320
 CROP_FRAMES, BATCH = 100, 8
+LEAST_CUT, MOST_PAUSE, NOISY = 25, 40, 0.7
 LEARNING_RATE = 2e-3
 
 
@@ -126,23 +127,36 @@ def speak(text: str, voice: str, stretch: float, folder: Path, number: int) -> S
 
 
 def batches(spoken: Sequence[Spoken], steps: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Crops with a little noise, each normalised as the model will hear it."""
+    """Two cuts of speech each, as loud as it comes, with a pause between and often a little noise.
+
+    Normalised as the model will hear it: how loud and how long its surroundings are must not change what it hears.
+    """
     chance = np.random.default_rng(seed)
-    n_samples = (CROP_FRAMES - 1) * HOP + HOP + 2 * offset_samples()
     for _ in range(steps):
         sounds, phones = [], []
-        for index in chance.integers(len(spoken), size=BATCH):
-            each = spoken[index]
-            first = int(chance.integers(0, len(each.phones) - CROP_FRAMES))
-            sound = each.samples[first * HOP : first * HOP + n_samples].astype(np.float64)
-            noise_db = chance.uniform(20, 50)
-            sound = sound + chance.standard_normal(sound.size) * np.std(sound) * 10 ** (-noise_db / 20)
-            sounds.append((sound - sound.mean()) / (sound.std() + 1e-7))
-            phones.append(each.phones[first : first + CROP_FRAMES])
-        yield (
-            torch.from_numpy(np.stack(sounds).astype(np.float32)),
-            torch.from_numpy(np.stack(phones)),
-        )
+        for _ in range(BATCH):
+            pause = int(chance.integers(0, MOST_PAUSE))
+            first = int(chance.integers(LEAST_CUT, CROP_FRAMES - pause - LEAST_CUT))
+            one, two = (cut(spoken, n, chance) for n in (first, CROP_FRAMES - pause - first))
+            silence = np.zeros(pause * HOP)
+            sound = np.concatenate([one[0], silence, two[0], np.zeros(2 * offset_samples())])
+            if chance.random() < NOISY:
+                level = np.std(sound) * 10 ** (-chance.uniform(20, 50) / 20)
+                sound = sound + chance.standard_normal(sound.size) * level
+            sounds.append((sound - sound.mean()) / np.sqrt(sound.var() + 1e-7))
+            phones.append(np.concatenate([one[1], np.zeros(pause, np.int64), two[1]]))
+        yield torch.from_numpy(np.stack(sounds).astype(np.float32)), torch.from_numpy(np.stack(phones))
+
+
+def cut(
+    spoken: Sequence[Spoken], n_frames: int, chance: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """`n_frames` frames of some sentence, at some loudness; what the last frame hears beyond them is left out."""
+    each = spoken[int(chance.integers(len(spoken)))]
+    first = int(chance.integers(0, len(each.phones) - n_frames))
+    start = first * HOP
+    gain = 10 ** (chance.uniform(-10, 0) / 20)
+    return each.samples[start : start + n_frames * HOP].astype(np.float64) * gain, each.phones[first : first + n_frames]
 
 
 def train(spoken: Sequence[Spoken], steps: int, seed: int) -> Wav2Vec2ForCTC:

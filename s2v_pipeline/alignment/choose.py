@@ -127,24 +127,25 @@ def _by_transcript(waveform: Waveform, said: str, spans: Segments) -> Alignment:
     """
     if waveform.duration_s > MAX_ONE_SEARCH_S:
         return _noted(PiecewiseAligner(spans).align(waveform, said), waveform, spans)
+    whole: Alignment | None = None
     try:
-        aligned = _without_pauses(PocketsphinxAligner().align(waveform, said), waveform, spans)
+        whole = _without_pauses(PocketsphinxAligner().align(waveform, said), waveform, spans)
+        reason = misfit(whole.phonemes, spans)
     except AlignmentError as error:
-        whole: Alignment | None = None
-        reason: str | None = f"{error.rule} ({error.got})"
         if "English words" in error.rule:
             raise
-    else:
-        whole, reason = aligned, misfit(aligned.phonemes, spans)
-        if reason is None and misfit_somewhere(aligned.phonemes, spans) is None:
-            return replace(aligned, notes=aligned.notes + fit_notes(aligned.phonemes, spans))
+        reason = f"{error.rule} ({error.got})"
+    believed = whole if reason is None else None
+    if believed is not None and misfit_somewhere(believed.phonemes, spans) is None:
+        return _with_notes(believed, spans)
     try:
         in_parts = PiecewiseAligner(spans).align(waveform, said)
     except AlignmentError as error:
-        got = f"{reason or misfit_somewhere(aligned.phonemes, spans)}; {error.got} is heard"
-        raise AlignmentError(error.rule, got=got, cure=error.cure) from error
-    if whole is not None and reason is None and not in_parts.fallbacks:
-        return replace(whole, notes=whole.notes + fit_notes(whole.phonemes, spans))
+        if believed is not None:  # an ear that hears too little to judge words does not outweigh their fit
+            return _with_notes(believed, spans)
+        raise AlignmentError(error.rule, got=f"{reason}; {error.got} is heard", cure=error.cure) from error
+    if believed is not None and not in_parts.fallbacks:
+        return _with_notes(believed, spans)
     return _noted(in_parts, waveform, spans)
 
 
@@ -175,8 +176,11 @@ def _recognised(waveform: Waveform, spans: Segments, chosen: AlignmentSettings, 
 
 
 def _noted(aligned: Alignment, waveform: Waveform, spans: Segments, *, min_fit: float = MIN_FIT) -> Alignment:
-    tidy = _without_pauses(aligned, waveform, spans)
-    return replace(tidy, notes=tidy.notes + fit_notes(tidy.phonemes, spans, min_fit=min_fit))
+    return _with_notes(_without_pauses(aligned, waveform, spans), spans, min_fit=min_fit)
+
+
+def _with_notes(aligned: Alignment, spans: Segments, *, min_fit: float = MIN_FIT) -> Alignment:
+    return replace(aligned, notes=aligned.notes + fit_notes(aligned.phonemes, spans, min_fit=min_fit))
 
 
 def _without_pauses(aligned: Alignment, waveform: Waveform, spans: Segments) -> Alignment:
