@@ -25,6 +25,7 @@ import numpy as np
 
 from s2v_pipeline.artifacts import atomic_path
 from s2v_pipeline.errors import AudioError
+from s2v_pipeline.inputs.downmix import Downmix, measure_downmix
 from s2v_pipeline.inputs.flac import FlacWriter, check_written
 from s2v_pipeline.inputs.sound_clock import SoundClock, channels_first
 from s2v_pipeline.inputs.sound_header import mp3_states_length, riff_part_present
@@ -47,6 +48,7 @@ _IN_WORDS = "WAV, FLAC, MP3, AAC, M4A, OGG, Opus, WMA, AIFF, AMR, CAF, MP4, MOV,
 
 _BYTES_PER_MB = 1_000_000
 _SOURCE_RATES_HZ = (4_000, 768_000)  # below it speech is not understood; above it no converter works
+_KEPT_CHANNELS = 2  # more are mixed
 _SILENCE_DBFS = -60.0  # a speaker's peaks lie 20 to 50 dB above the noise floor of the worst usable recording
 _KEEP_ALL_SAMPLES = av.codec.context.Flags2.skip_manual
 _SHORT_BY_S = 1.0  # a stated length that is missed by more than this, or by this part of it, means a truncated file
@@ -88,27 +90,37 @@ def copy_speech(path: Path, destination: Path, limits: InputSettings) -> SpeechI
     """Decode the first sound track of `path` and write it to `destination` as FLAC; memory stays bounded.
 
     Sources of at most 16 bits that need no change are kept as 16 bits, everything else becomes 24 bits. Rates of 8 to
-    48 kHz are kept, others become 48 kHz. More than two channels are mixed to stereo by libswresample.
+    48 kHz are kept, others become 48 kHz. More than two channels are mixed to stereo as libswresample does it, but for
+    channels that would cancel the voice (`downmix`).
 
     Raises:
         AudioError: missing, too large, not a sound file, truncated or damaged, without sound, silent, with samples that
             are not numbers, too short or too long.
     """
     with _open(path, limits) as file:
-        try:
-            container = av.open(file, "r", container_options=_OPEN_OPTIONS, metadata_errors="replace")
-        except (av.error.FFmpegError, OSError) as error:
-            raise AudioError(
-                f"{path.name} must be a whole sound or video file ({_IN_WORDS})",
-                got=f"a file that cannot be opened as one ({error.strerror})",
-                cure="Check that it plays, and export it again as WAV; a changed file extension is not enough.",
-            ) from error
-        with container:
+        with _container(path.name, file) as container:
             source = _Source(path.name, file, container, limits)
-            info = source.copy(destination)
+            is_mixed = source.n_channels > _KEPT_CHANNELS
+            downmix = source.downmix() if is_mixed else None
+            info = None if is_mixed else source.copy(destination)
+        if info is None:  # the channels were measured from start to end
+            file.seek(0)
+            with _container(path.name, file) as container:
+                info = _Source(path.name, file, container, limits, downmix).copy(destination)
     for note in info.notes:
         _LOG.info("%s: %s", path.name, note)
     return info
+
+
+def _container(name: str, file: BinaryIO) -> av.container.InputContainer:
+    try:
+        return av.open(file, "r", container_options=_OPEN_OPTIONS, metadata_errors="replace")
+    except (av.error.FFmpegError, OSError) as error:
+        raise AudioError(
+            f"{name} must be a whole sound or video file ({_IN_WORDS})",
+            got=f"a file that cannot be opened as one ({error.strerror})",
+            cure="Check that it plays, and export it again as WAV; a changed file extension is not enough.",
+        ) from error
 
 
 class _Reader(io.BufferedReader):
@@ -149,6 +161,7 @@ class _Source:
     file: BinaryIO
     container: av.container.InputContainer
     limits: InputSettings
+    mix: Downmix | None = None  # of more than two channels, where some would cancel
     clock: SoundClock = field(init=False)
     seen_end_s: float = 0.0  # latest end of any stream's packets
     n_junk_bytes: int = 0
@@ -156,6 +169,18 @@ class _Source:
     n_not_numbers: int = 0
     first_not_number_s: float = 0.0
     n_over_full_scale: int = 0
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of the track by its header."""
+        return len(self._stream().layout.channels)
+
+    def downmix(self) -> Downmix | None:
+        """How more than two channels are mixed, where libswresample's mix would cancel; reads the whole file."""
+        stream = self._stream()
+        self._refuse_long(self._early_length_s(stream), "stated in its header")
+        found = measure_downmix(self._within_limits(self.clock.unbroken(self._decoded(stream))))
+        return None if found is None or found.is_standard else found
 
     def copy(self, destination: Path) -> SpeechInfo:
         stream = self._stream()
@@ -172,10 +197,10 @@ class _Source:
                 cure="Export it again at 48000 Hz.",
             )
         with atomic_path(destination) as temporary:
-            with temporary.open("wb") as output, FlacWriter(output, first) as writer:
+            with temporary.open("wb") as output, FlacWriter(output, self._mixed(first)) as writer:
                 for frame in _chained(first, frames):
                     self._inspect(frame, first)
-                    writer.add(frame)
+                    writer.add(self._mixed(frame))
                     self._refuse_long(writer.n_samples / writer.rate_hz, "decoded so far")
                 writer.finish()
             self._judge(stream, writer)
@@ -192,6 +217,16 @@ class _Source:
             rms_dbfs=writer.rms_dbfs,
             notes=tuple(self._notes(stream, writer, first)),
         )
+
+    def _mixed(self, frame: av.AudioFrame) -> av.AudioFrame:
+        return frame if self.mix is None else self.mix.apply(frame)
+
+    def _within_limits(self, frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+        n_samples = 0
+        for frame in frames:
+            n_samples += frame.samples
+            self._refuse_long(n_samples / frame.sample_rate, "decoded so far")
+            yield frame
 
     def _stream(self) -> av.AudioStream:
         kind = self.container.format.name
@@ -347,6 +382,8 @@ class _Source:
             yield f"resampled from {first.sample_rate} to {writer.rate_hz} Hz"
         if writer.channels != len(first.layout.channels):
             yield f"{len(first.layout.channels)} channels ({first.layout.name}) are mixed to {writer.layout}"
+            if self.mix is not None:
+                yield from self.mix.notes()
         elif self.n_over_full_scale:
             yield f"{self.n_over_full_scale} samples above full scale are limited to it"
         yield from self.clock.notes()

@@ -10,10 +10,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2Model
 
+from s2v_pipeline.audio.decode import read_waveform
 from s2v_pipeline.errors import GenerationError, WeightsError
 from s2v_pipeline.generation.wan_s2v.speech_encoder import SpeechEncoder, load_speech_encoder
+from s2v_pipeline.generation.wan_s2v.speech_features import normalise
 from s2v_pipeline_tests.generation.wan_s2v.golden_files import load_golden
 
+VOICE = Path(__file__).parents[2] / "data" / "flite_slt_depth_of_a_well.flac"
 _CPU = torch.device("cpu")
 _NEW = "wav2vec2.encoder.pos_conv_embed.conv.parametrizations.weight.original"
 _OLD = "wav2vec2.encoder.pos_conv_embed.conv.weight_"
@@ -213,6 +216,22 @@ def test_long_speech_is_encoded_in_windows(n_samples: int) -> None:
     torch.testing.assert_close(windowed[0], expected[0], rtol=0, atol=1e-5)
     # With random weights attention is nearly the mean of all frames; this says nothing of trained ones.
     assert float((windowed - expected).abs().max()) < 0.3
+
+
+def test_windows_of_a_real_voice_are_the_whole_within_a_tolerance() -> None:
+    # The positional convolution of the real model: 128 hidden frames wide, 1.3 s to either side.
+    config = _config()
+    config.num_conv_pos_embeddings = 128
+    torch.manual_seed(3)
+    model = Wav2Vec2Model(config)
+    voice = torch.from_numpy(read_waveform(VOICE, rate_hz=16_000).samples.copy())
+    samples = normalise(voice.repeat(20)[: 45 * 16_000], float(voice.mean()), float(voice.std()))
+    whole = SpeechEncoder(model).hidden_states(samples)
+    windowed = SpeechEncoder(model, max_window_s=20, context_s=4).hidden_states(samples)
+    torch.testing.assert_close(windowed[0], whole[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(windowed[1:], whole[1:], rtol=0, atol=5e-3)
+    too_little = SpeechEncoder(model, max_window_s=20, context_s=1).hidden_states(samples)
+    assert float((too_little[0] - whole[0]).abs().max()) > 1e-2
 
 
 def test_windows_cover_all_frames_once() -> None:
