@@ -49,7 +49,7 @@ RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL)
     group_name=GROUP,
     kinds={"python"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     retry_policy=RETRIES,
 )
 def speech_inputs(
@@ -79,7 +79,7 @@ def speech_inputs(
     group_name=GROUP,
     kinds={"pandas", "parquet"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     retry_policy=RETRIES,
 )
 def audio_features(
