@@ -100,7 +100,8 @@ def as_float(frame: av.AudioFrame) -> NDArray[np.float64]:
         return np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     if values.dtype.kind == "u":
         return (values.astype(np.float64) - 128.0) / 128.0
-    return values.astype(np.float64) / -float(np.iinfo(values.dtype).min)
+    full_scale = 2.0 ** (8 * values.dtype.itemsize - 1)
+    return np.asarray(values.astype(np.float64) / full_scale, np.float64)
 
 
 def _layout(frame: av.AudioFrame) -> str | None:
