@@ -15,7 +15,8 @@ left out. Measures, see s2v_pipeline/alignment/scoring.py:
 - PER: percent of phones wrong. vis: percent of 25 fps frames inside phones that show the right one of 15 visemes;
   vis+sil: of all frames, with silence as a viseme.
 - fail: recordings without a result. fell: those in which a transcript, or a step without one, was given up.
-- RTF: time of the aligner over the sound's, imports and decoding not counted. MiB: peak memory of its process.
+- RTF: time of the aligner over the sound's, imports and decoding not counted; CPU: the same of the processor's time,
+  in which other work on the machine does not count. MiB: peak memory of the aligner's process.
 
 Belongs here: running the aligners and the print-out.
 Does not belong here: the measures (alignment.scoring), sets (alignment_set).
@@ -57,7 +58,7 @@ _MIB = 2**20
 _KIB_PER_MIB = 1024
 _COLUMNS = (
     *("aligner", "files", "fail", "fell", "bounds", "median", "mean", "bias", "<=20", "<=25", "<=50"),
-    *("PER", "vis", "vis+sil", "RTF", "MiB"),
+    *("PER", "vis", "vis+sil", "RTF", "CPU", "MiB"),
 )
 
 
@@ -78,6 +79,7 @@ class Aligned:
     told: str
     fallbacks: tuple[str, ...] = ()
     took_s: float = 0.0
+    cpu_s: float = 0.0
     peak_mib: float = 0.0
 
 
@@ -144,13 +146,14 @@ def prepared(recordings: Iterable[Recording], work: Path, snr_db: float | None) 
 def align_one(aligner: str, prepared_speech: Prepared) -> Aligned:
     """Runs in the aligner's process: one recording; an exception is a failure that is told."""
     waveform = Waveform(np.load(prepared_speech.samples), SPEECH_RATE_HZ)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     try:
         result = ALIGNERS[aligner](waveform, prepared_speech.recording.transcript, prepared_speech.segments)
     except Exception as error:  # noqa: BLE001 - a failure is counted and printed, and must not end the run
         return Aligned(None, f"{type(error).__name__}: {error}")
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (_MIB if sys.platform == "darwin" else _KIB_PER_MIB)
-    return Aligned(result.phonemes, result.method, result.fallbacks, time.perf_counter() - started, peak_mib)
+    took_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
+    return Aligned(result.phonemes, result.method, result.fallbacks, took_s, cpu_s, peak_mib)
 
 
 def measured(aligner: str, speeches: Sequence[Prepared]) -> Iterator[Measured]:
@@ -182,17 +185,19 @@ def table_row(name: str, results: Sequence[Measured]) -> list[str]:
     failed = sum(result.score is None for result in results)
     fell = sum(bool(result.aligned.fallbacks) for result in results)
     row = [name, str(len(results)), str(failed), str(fell)]
-    if total is None:
+    if total is None or not total.errors_s.size:
         return row + ["-"] * (len(_COLUMNS) - len(row))
     errors_ms = 1000 * np.abs(total.errors_s)
     done = [result for result in results if result.score is not None]
+    duration_s = sum(result.duration_s for result in done)
     return [
         *row,
         str(errors_ms.size),
         *(f"{value:.1f}" for value in (np.median(errors_ms), np.mean(errors_ms), 1000 * np.mean(total.errors_s))),
         *(f"{100 * np.mean(errors_ms <= limit + 1e-6):.1f}" for limit in (20, 25, 50)),
         *(f"{100 * value:.1f}" for value in (total.phone_error_rate, total.viseme_accuracy, total.all_viseme_accuracy)),
-        f"{sum(result.aligned.took_s for result in done) / sum(result.duration_s for result in done):.3f}",
+        f"{sum(result.aligned.took_s for result in done) / duration_s:.3f}",
+        f"{sum(result.aligned.cpu_s for result in done) / duration_s:.3f}",
         f"{max(result.aligned.peak_mib for result in done):.0f}",
     ]
 
