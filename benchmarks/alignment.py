@@ -15,7 +15,8 @@ left out. Measures, see s2v_pipeline/alignment/scoring.py:
 - PER: percent of phones wrong. vis: percent of 25 fps frames inside phones that show the right one of 15 visemes;
   vis+sil: of all frames, with silence as a viseme.
 - fail: recordings without a result. fell: those in which a transcript, or a step without one, was given up.
-- RTF: time of the aligner over the sound's, imports and decoding not counted. MiB: peak memory of its process.
+- RTF: time of the aligner over the sound's, imports and decoding not counted; CPU: the same of the processor's time,
+  in which other work on the machine does not count. MiB: peak memory of the aligner's process.
 
 Belongs here: running the aligners and the print-out.
 Does not belong here: the measures (alignment.scoring), sets (alignment_set).
@@ -46,19 +47,20 @@ from s2v_pipeline.alignment.aligner import Alignment
 from s2v_pipeline.alignment.choose import align_speech
 from s2v_pipeline.alignment.recogniser_aligner import PhoneLoopAligner
 from s2v_pipeline.alignment.scoring import Score, pooled, score
+from s2v_pipeline.audio.clean import clean, plan_clean_up
 from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform
 from s2v_pipeline.audio.resample import resample
-from s2v_pipeline.audio.voice_activity import Segments, speech_segments
+from s2v_pipeline.audio.voice_activity import Segments, speech_probabilities, speech_segments
 from s2v_pipeline.errors import S2VError
 from s2v_pipeline.inputs.speech import copy_speech
 from s2v_pipeline.media import Waveform
-from s2v_pipeline.setting_groups import InputSettings
+from s2v_pipeline.setting_groups import AudioSettings, InputSettings
 
 _MIB = 2**20
 _KIB_PER_MIB = 1024
 _COLUMNS = (
     *("aligner", "files", "fail", "fell", "bounds", "median", "mean", "bias", "<=20", "<=25", "<=50"),
-    *("PER", "vis", "vis+sil", "RTF", "MiB"),
+    *("PER", "vis", "vis+sil", "RTF", "CPU", "MiB"),
 )
 
 
@@ -79,6 +81,7 @@ class Aligned:
     told: str
     fallbacks: tuple[str, ...] = ()
     took_s: float = 0.0
+    cpu_s: float = 0.0
     peak_mib: float = 0.0
 
 
@@ -93,11 +96,13 @@ class Measured:
 
 
 def clean_up(waveform: Waveform) -> Waveform:
-    """The cleaned track of a waveform at the file's own rate: same rate, same length, nothing shifted.
-
-    INTEGRATION POINT: noise reduction of the audio stage comes in here, and nowhere else.
-    """
-    return waveform
+    """The cleaned track of a waveform, as the graph analyses it: same rate, same length, nothing shifted."""
+    heard = resample(waveform, SPEECH_RATE_HZ)
+    plan = plan_clean_up(heard, speech_probabilities(heard), AudioSettings())
+    if not plan.changes_anything:
+        return waveform
+    cleaned = clean([waveform.samples[None]], waveform.rate_hz, plan, channels=1)
+    return Waveform(np.concatenate(list(cleaned), axis=1)[0], waveform.rate_hz)
 
 
 def _transcript(waveform: Waveform, transcript: str | None, segments: Segments) -> Alignment:
@@ -145,13 +150,14 @@ def prepared(recordings: Iterable[Recording], work: Path, snr_db: float | None) 
 def align_one(aligner: str, prepared_speech: Prepared) -> Aligned:
     """Runs in the aligner's process: one recording; an exception is a failure that is told."""
     waveform = Waveform(np.load(prepared_speech.samples), SPEECH_RATE_HZ)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     try:
         result = ALIGNERS[aligner](waveform, prepared_speech.recording.transcript, prepared_speech.segments)
     except Exception as error:  # noqa: BLE001 - a failure is counted and printed, and must not end the run
         return Aligned(None, f"{type(error).__name__}: {error}")
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (_MIB if sys.platform == "darwin" else _KIB_PER_MIB)
-    return Aligned(result.phonemes, result.method, result.fallbacks, time.perf_counter() - started, peak_mib)
+    took_s, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
+    return Aligned(result.phonemes, result.method, result.fallbacks, took_s, cpu_s, peak_mib)
 
 
 def measured(aligner: str, speeches: Sequence[Prepared]) -> Iterator[Measured]:
@@ -183,17 +189,19 @@ def table_row(name: str, results: Sequence[Measured]) -> list[str]:
     failed = sum(result.score is None for result in results)
     fell = sum(bool(result.aligned.fallbacks) for result in results)
     row = [name, str(len(results)), str(failed), str(fell)]
-    if total is None:
+    if total is None or not total.errors_s.size:
         return row + ["-"] * (len(_COLUMNS) - len(row))
     errors_ms = 1000 * np.abs(total.errors_s)
     done = [result for result in results if result.score is not None]
+    duration_s = sum(result.duration_s for result in done)
     return [
         *row,
         str(errors_ms.size),
         *(f"{value:.1f}" for value in (np.median(errors_ms), np.mean(errors_ms), 1000 * np.mean(total.errors_s))),
         *(f"{100 * np.mean(errors_ms <= limit + 1e-6):.1f}" for limit in (20, 25, 50)),
         *(f"{100 * value:.1f}" for value in (total.phone_error_rate, total.viseme_accuracy, total.all_viseme_accuracy)),
-        f"{sum(result.aligned.took_s for result in done) / sum(result.duration_s for result in done):.3f}",
+        f"{sum(result.aligned.took_s for result in done) / duration_s:.3f}",
+        f"{sum(result.aligned.cpu_s for result in done) / duration_s:.3f}",
         f"{max(result.aligned.peak_mib for result in done):.0f}",
     ]
 

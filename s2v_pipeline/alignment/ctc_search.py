@@ -85,6 +85,7 @@ class CtcSearch:
     # Confidence is the mean probability of what is said: right words have most of it, wrong ones next to none.
     min_fit = 0.2
     min_fit_of_heard = 0.1
+    min_fit_of_half_heard: float | None = None
 
     def __init__(self, model: CtcModel, language: str, segments: Segments) -> None:
         self._model = model

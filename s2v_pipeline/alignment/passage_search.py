@@ -39,12 +39,15 @@ class PassageSearch(Protocol):
         late_s: how much the times of heard phones come after the sound.
         min_fit: least `Alignment.fit` of placed words that is believed.
         min_fit_of_heard: the same of words that are heard where they are placed.
+        min_fit_of_half_heard: the same of words that are half heard and fit nearly as well as what is heard there; None
+            where that says nothing.
     """
 
     method: str
     late_s: float
     min_fit: float
     min_fit_of_heard: float
+    min_fit_of_half_heard: float | None
 
     def words(self, transcript: str) -> tuple[list[Word], tuple[str, ...]]:
         """The words that a reader says, and notes on them.
@@ -84,6 +87,7 @@ class PocketsphinxSearch:
     late_s = RECOGNISER_LATE_S
     min_fit = MIN_FIT
     min_fit_of_heard = MIN_FIT_OF_HEARD
+    min_fit_of_half_heard: float | None = 0.3  # measured with the limits in piecewise_aligner
 
     def words(self, transcript: str) -> tuple[list[Word], tuple[str, ...]]:
         """See `PassageSearch`."""

@@ -33,9 +33,9 @@ def _aligned(waveform: Waveform, *rows: tuple[str, float, float]) -> pd.DataFram
 
 def test_a_boundary_moves_to_where_the_sound_changes() -> None:
     sound = _tones((0.3, 400, 0.3), (0.3, 2500, 0.2))
-    for guess_s in (0.288, 0.306, 0.311):
+    for guess_s in (0.28, 0.288, 0.312, 0.32):
         refined = refine_boundaries(_aligned(sound, ("AA", 0.0, guess_s), ("IY", guess_s, 0.6)), sound)
-        assert refined["start_s"][1] == pytest.approx(0.3, abs=0.006)
+        assert refined["start_s"][1] == pytest.approx(0.3, abs=0.008)
         assert refined["end_s"][0] == refined["start_s"][1]
 
 
