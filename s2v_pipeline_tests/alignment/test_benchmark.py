@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2v_pipeline.audio.decode import resample
+from s2v_pipeline.audio.resample import resample
 from s2v_pipeline.media import Waveform
 from s2v_pipeline_tests.alignment.known_speech import DATA, NAMES, load
 
