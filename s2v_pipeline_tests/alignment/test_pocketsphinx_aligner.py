@@ -77,7 +77,7 @@ def test_far_too_many_words_and_too_little_sound() -> None:
     with pytest.raises(AlignmentError, match="fit the sound"):
         PocketsphinxAligner().align(known.waveform, "and so on and on it goes " * 40)
     with pytest.raises(AlignmentError, match="fit the sound"):
-        PocketsphinxAligner().align(Waveform(np.zeros(100, np.float32), 16_000), "hello")
+        PocketsphinxAligner().align(Waveform(np.full(100, 0.1, np.float32), 16_000), "hello")
     # The failure leaves nothing behind.
     assert PocketsphinxAligner().align(known.waveform, known.transcript).fit > 0.6
 
