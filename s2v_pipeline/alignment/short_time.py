@@ -62,7 +62,8 @@ def _windows(waveform: Waveform, first: int, stop: int, length: int) -> NDArray[
 
 
 def _clipped(values_db: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(values_db, values_db.max() - RANGE_DB)
+    clipped: NDArray[np.float64] = np.maximum(values_db, values_db.max() - RANGE_DB)
+    return clipped
 
 
 @lru_cache(maxsize=1)
