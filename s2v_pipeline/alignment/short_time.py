@@ -57,7 +57,8 @@ def _windows(waveform: Waveform, first: int, stop: int, length: int) -> NDArray[
     end = begin + (stop - 1 - first) * _STEP + length
     inside = waveform.samples[max(0, begin) : max(0, end)].astype(np.float64)
     samples = np.pad(inside, (max(0, -begin), end - max(0, begin) - inside.size))
-    return np.lib.stride_tricks.sliding_window_view(samples, length)[::_STEP]
+    windows: NDArray[np.float64] = np.lib.stride_tricks.sliding_window_view(samples, length)[::_STEP]
+    return windows
 
 
 def _clipped(values_db: NDArray[np.float64]) -> NDArray[np.float64]:
