@@ -13,11 +13,12 @@ from pathlib import Path
 
 from s2v_pipeline.alignment.aligner import Alignment, PhoneRow, append_rows, complete_table
 from s2v_pipeline.alignment.ctc_search import CtcSearch
+from s2v_pipeline.alignment.judging import misfit, misfit_somewhere
 from s2v_pipeline.alignment.pieces import cut_at_pauses
 from s2v_pipeline.alignment.piecewise_aligner import PiecewiseAligner
 from s2v_pipeline.audio.decode import SPEECH_RATE_HZ
 from s2v_pipeline.audio.voice_activity import Segments
-from s2v_pipeline.errors import SettingsError
+from s2v_pipeline.errors import AlignmentError, SettingsError
 from s2v_pipeline.media import Waveform
 
 METHOD = "ctc checkpoint"
@@ -58,10 +59,33 @@ class CtcAligner:
         if waveform.rate_hz != SPEECH_RATE_HZ:
             raise ValueError(f"alignment needs {SPEECH_RATE_HZ} Hz; got {waveform.rate_hz}")
         with closing(_new_search(self.checkpoint, self.language, self.segments)) as search:
-            if transcript is not None and transcript.strip():
+            if transcript is None or not transcript.strip():
+                return self._heard(search, waveform)
+            placed = self._in_one_search(search, waveform, transcript)
+            if placed is None:
                 placed = PiecewiseAligner(self.segments, lambda: search).align(waveform, transcript)
-                return replace(placed, notes=placed.notes + search.notes)
-            return self._heard(search, waveform)
+            return replace(placed, notes=placed.notes + search.notes)
+
+    def _in_one_search(self, search: CtcSearch, waveform: Waveform, transcript: str) -> Alignment | None:
+        """All words of short speech at once, which needs no ear; None where it is not short, or they do not all fit."""
+        pieces = cut_at_pauses(waveform, self.segments)
+        if len(pieces) != 1:
+            return None
+        words, notes = search.words(transcript)
+        ((start_s, end_s),) = pieces
+        search.hear(waveform, start_s, end_s)
+        rows: list[PhoneRow] = []
+        try:
+            placed = search.place(waveform, start_s, end_s, words)
+        except AlignmentError:
+            return None  # too many words; the piecewise aligner says which
+        append_rows(rows, placed, offset_s=round(start_s * waveform.rate_hz) / waveform.rate_hz)
+        table = complete_table(rows, waveform.duration_s)
+        if misfit(table, self.segments, min_fit=search.min_fit) or misfit_somewhere(
+            table, self.segments, min_fit=search.min_fit_of_heard
+        ):
+            return None
+        return Alignment(table, search.method, notes=notes)
 
     def _heard(self, search: CtcSearch, waveform: Waveform) -> Alignment:
         rows: list[PhoneRow] = []

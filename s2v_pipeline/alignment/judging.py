@@ -54,7 +54,7 @@ def misfit(phonemes: pd.DataFrame, spans: Segments, *, min_fit: float = MIN_FIT)
     return None
 
 
-def misfit_somewhere(phonemes: pd.DataFrame, spans: Segments) -> str | None:
+def misfit_somewhere(phonemes: pd.DataFrame, spans: Segments, *, min_fit: float = MIN_LOCAL_FIT) -> str | None:
     """Which speech spans have words that are not believed though the whole is, or None.
 
     Good sentences excuse a bad one in the mean of all.
@@ -64,7 +64,7 @@ def misfit_somewhere(phonemes: pd.DataFrame, spans: Segments) -> str | None:
     for start_s, end_s in spans:
         inside = phonemes[(middles_s >= start_s) & (middles_s < end_s)]
         wordless_s = sum(until_s - from_s for from_s, until_s in wordless(phonemes, ((start_s, end_s),)))
-        is_weak = mean_fit(inside) < MIN_LOCAL_FIT or wordless_s > MAX_WORDLESS_SHARE * (end_s - start_s)
+        is_weak = mean_fit(inside) < min_fit or wordless_s > MAX_WORDLESS_SHARE * (end_s - start_s)
         if end_s - start_s >= MIN_LOCAL_S and is_weak:
             bad.append((start_s, end_s))
     return f"its words do not fit the sound at {listed(bad)}" if bad else None

@@ -63,7 +63,8 @@ class PocketsphinxAligner:
         """
         decoder = new_decoder()
         words, notes = sayable_words(decoder, transcript or "")
-        if waveform.rate_hz == SPEECH_RATE_HZ and not waveform.samples.any():
+        is_long_enough = waveform.rate_hz == SPEECH_RATE_HZ and waveform.duration_s >= _MIN_S
+        if is_long_enough and not waveform.samples.any():
             # Digital silence fits every phone equally, and so well that no fit would tell.
             return Alignment(complete_table([], waveform.duration_s), METHOD, notes=(*notes, "the audio is silent"))
         rows = align_words(decoder, waveform, words)
