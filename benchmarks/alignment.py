@@ -4,6 +4,7 @@
     python benchmarks/alignment.py DIR                     # measures on a set
     python benchmarks/alignment.py DIR --noise pink --snr 0,5,10,20
     python benchmarks/alignment.py DIR --by-voice --aligners transcript,recogniser
+    python benchmarks/alignment.py DIR --ctc CHECKPOINT
 
 DIR holds NAME.wav (any rate, mono or stereo), NAME.txt (what is said) and NAME.phones.csv (start_s, end_s, phone; CMU's
 39 phones with or without stress, TIMIT's labels, SIL, sp, pau and the like). Each recording goes the project's own way:
@@ -29,7 +30,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ from s2v_pipeline.audio.voice_activity import Segments, speech_probabilities, sp
 from s2v_pipeline.errors import S2VError
 from s2v_pipeline.inputs.speech import copy_speech
 from s2v_pipeline.media import Waveform
-from s2v_pipeline.setting_groups import AudioSettings, InputSettings
+from s2v_pipeline.setting_groups import AlignmentSettings, AudioSettings, InputSettings
 
 _MIB = 2**20
 _KIB_PER_MIB = 1024
@@ -117,12 +118,26 @@ def _phone_loop(waveform: Waveform, _: str | None, segments: Segments) -> Alignm
     return PhoneLoopAligner(segments).align(waveform)
 
 
-ALIGNERS: dict[str, Callable[[Waveform, str | None, Segments], Alignment]] = {
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A CTC checkpoint, with the transcript or by what it hears itself."""
+
+    folder: Path
+    uses_transcript: bool
+
+    def __call__(self, waveform: Waveform, transcript: str | None, segments: Segments) -> Alignment:
+        settings = AlignmentSettings(aligner="ctc", ctc_checkpoint=self.folder)
+        return align_speech(waveform, transcript if self.uses_transcript else None, segments, settings)
+
+
+Aligning = Callable[[Waveform, str | None, Segments], Alignment]
+ALIGNERS: dict[str, Aligning] = {
     "transcript": _transcript,
     "recogniser": _recogniser,
     "phone loop": _phone_loop,
 }
-"""What is measured, by name."""
+"""What is measured, by name; with --ctc also "ctc" and "ctc alone"."""
+NEED_TRANSCRIPT = ("transcript", "ctc")
 
 
 def prepared(recordings: Iterable[Recording], work: Path, snr_db: float | None) -> Iterator[Prepared | str]:
@@ -147,12 +162,12 @@ def prepared(recordings: Iterable[Recording], work: Path, snr_db: float | None) 
         yield Prepared(recording, samples, speech_segments(waveform))
 
 
-def align_one(aligner: str, prepared_speech: Prepared) -> Aligned:
+def align_one(aligning: Aligning, prepared_speech: Prepared) -> Aligned:
     """Runs in the aligner's process: one recording; an exception is a failure that is told."""
     waveform = Waveform(np.load(prepared_speech.samples), SPEECH_RATE_HZ)
     started, cpu_started = time.perf_counter(), time.process_time()
     try:
-        result = ALIGNERS[aligner](waveform, prepared_speech.recording.transcript, prepared_speech.segments)
+        result = aligning(waveform, prepared_speech.recording.transcript, prepared_speech.segments)
     except Exception as error:  # noqa: BLE001 - a failure is counted and printed, and must not end the run
         return Aligned(None, f"{type(error).__name__}: {error}")
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (_MIB if sys.platform == "darwin" else _KIB_PER_MIB)
@@ -160,12 +175,12 @@ def align_one(aligner: str, prepared_speech: Prepared) -> Aligned:
     return Aligned(result.phonemes, result.method, result.fallbacks, took_s, cpu_s, peak_mib)
 
 
-def measured(aligner: str, speeches: Sequence[Prepared]) -> Iterator[Measured]:
+def measured(aligning: Aligning, speeches: Sequence[Prepared]) -> Iterator[Measured]:
     """All recordings through one aligner, in a process of its own, which is replaced where it dies."""
     pool = _new_pool()
     for speech in speeches:
         try:
-            aligned = pool.submit(align_one, aligner, speech).result()
+            aligned = pool.submit(align_one, aligning, speech).result()
         except BrokenProcessPool:
             aligned = Aligned(None, "the aligner's process died")
             pool = _new_pool()
@@ -214,21 +229,23 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     print(flush=True)
 
 
-def run(recordings: Sequence[Recording], aligners: Sequence[str], snr_db: float | None, *, by_voice: bool) -> bool:
+def run(
+    recordings: Sequence[Recording], aligners: Mapping[str, Aligning], snr_db: float | None, *, by_voice: bool
+) -> bool:
     """Measures and prints one table; whether anything was scored."""
     with tempfile.TemporaryDirectory(prefix="alignment-") as work:
         found = list(prepared(recordings, Path(work), snr_db))
         speeches = [item for item in found if isinstance(item, Prepared)]
         rows: list[list[str]] = []
         told = [item for item in found if isinstance(item, str)]
-        for aligner in aligners:
-            usable = [speech for speech in speeches if aligner != "transcript" or speech.recording.transcript]
+        for aligner, aligning in aligners.items():
+            usable = [speech for speech in speeches if aligner not in NEED_TRANSCRIPT or speech.recording.transcript]
             told.extend(
                 f"{speech.recording.name}: {aligner}: left out: there is no NAME.txt, or it is empty"
                 for speech in speeches
                 if speech not in usable
             )
-            results = list(measured(aligner, usable))
+            results = list(measured(aligning, usable))
             told.extend(
                 f"{result.name}: {aligner}: {line}"
                 for result in results
@@ -254,14 +271,19 @@ def main() -> int:
     )
     parser.add_argument("--only-make", action="store_true", help="with --make: do not measure")
     parser.add_argument("--sentences", type=int, default=10, help="with --make: sentences for each voice, at most 20")
-    parser.add_argument("--aligners", default=",".join(ALIGNERS), help=f"of {', '.join(ALIGNERS)}")
+    parser.add_argument("--ctc", type=Path, metavar="CHECKPOINT", help="folder of a Wav2Vec2ForCTC model")
+    parser.add_argument("--aligners", help=f"of {', '.join(ALIGNERS)}, and with --ctc: ctc, ctc alone; all by default")
     parser.add_argument("--noise", choices=["pink"], help="mix noise in, the same in every run")
     parser.add_argument("--snr", default="0,5,10,20", help="with --noise: ratios in dB")
     parser.add_argument("--by-voice", action="store_true", help="a row for each NAME up to its first underscore")
     parser.add_argument("--only", default="", help="with only those recordings whose NAME starts with one of these")
     arguments = parser.parse_args()
-    aligners = [name.strip() for name in arguments.aligners.split(",")]
-    unknown = [name for name in aligners if name not in ALIGNERS]
+    known = dict(ALIGNERS)
+    if arguments.ctc is not None:
+        folder = arguments.ctc.absolute()
+        known |= {"ctc": _Checkpoint(folder, True), "ctc alone": _Checkpoint(folder, False)}
+    aligners = [name.strip() for name in arguments.aligners.split(",")] if arguments.aligners else list(known)
+    unknown = [name for name in aligners if name not in known]
     folder = arguments.folder or arguments.make
     if unknown or folder is None:
         parser.error(f"unknown aligners: {', '.join(unknown)}" if unknown else "name a folder, or --make DIR")
@@ -277,7 +299,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for snr_db in ratios_db:
-        if not run(recordings, aligners, snr_db, by_voice=arguments.by_voice):
+        if not run(recordings, {name: known[name] for name in aligners}, snr_db, by_voice=arguments.by_voice):
             return 2
     return 0
 

@@ -121,7 +121,7 @@ def audio_features(
     group_name=GROUP,
     kinds={"pandas", "parquet"},
     owners=OWNERS,
-    code_version="1",
+    code_version="2",
     retry_policy=RETRIES,
 )
 def phoneme_alignments(

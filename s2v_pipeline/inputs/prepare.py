@@ -41,7 +41,7 @@ SPEECH_PART = "speech.flac"
 _PORTRAIT_FACTS = "portrait_facts.json"
 _SPEECH_FACTS = "speech_facts.json"
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Part of every key; to be raised when the same files and settings shall give other parts."""
 _MADE_BY = f"s2v_pipeline.inputs {CODE_VERSION}"
 _PNG_LEVEL = 3  # a tenth larger than the default's files, in a third of its time
