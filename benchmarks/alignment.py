@@ -43,7 +43,14 @@ import pandas as pd
 if __name__ == "__main__":  # as a script, the folder of this file is on the path, not the one above it
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.alignment_set import Recording, make_set, read_set, with_pink_noise, write_wav
+from benchmarks.alignment_set import (
+    Recording,
+    make_set,
+    read_set,
+    with_pink_noise,
+    with_pink_noise_in_speech,
+    write_wav,
+)
 from s2v_pipeline.alignment.aligner import Alignment
 from s2v_pipeline.alignment.choose import align_speech
 from s2v_pipeline.alignment.recogniser_aligner import PhoneLoopAligner
@@ -140,7 +147,28 @@ ALIGNERS: dict[str, Aligning] = {
 NEED_TRANSCRIPT = ("transcript", "ctc")
 
 
-def prepared(recordings: Iterable[Recording], work: Path, snr_db: float | None) -> Iterator[Prepared | str]:
+@dataclass(frozen=True)
+class Noise:
+    """What is mixed in.
+
+    Attributes:
+        in_speech: whether only speech counts as speech, and only what is heard as noise; see `alignment_set`.
+    """
+
+    snr_db: float
+    in_speech: bool
+
+    def __str__(self) -> str:
+        return f"pink noise{' in speech' if self.in_speech else ''}, SNR {self.snr_db:g} dB"
+
+    def mixed(self, waveform: Waveform, truth: pd.DataFrame, name: str) -> Waveform:
+        """The noisy recording."""
+        if self.in_speech:
+            return with_pink_noise_in_speech(waveform, truth, self.snr_db, name)
+        return with_pink_noise(waveform, self.snr_db, name)
+
+
+def prepared(recordings: Iterable[Recording], work: Path, noise: Noise | None) -> Iterator[Prepared | str]:
     """Each recording by the project's own way to 16 kHz; a line that says why where that fails."""
     for recording in recordings:
         if recording.truth is None:
@@ -149,9 +177,9 @@ def prepared(recordings: Iterable[Recording], work: Path, snr_db: float | None) 
         flac, samples = work / f"{recording.name}.flac", work / f"{recording.name}.npy"
         try:
             copy_speech(recording.wav, flac, InputSettings())
-            if snr_db is not None:
+            if noise is not None:
                 noisy = work / f"{recording.name}.wav"
-                write_wav(noisy, with_pink_noise(read_waveform(flac), recording.truth, snr_db, recording.name))
+                write_wav(noisy, noise.mixed(read_waveform(flac), recording.truth, recording.name))
                 copy_speech(noisy, flac, InputSettings())
             waveform = resample(clean_up(read_waveform(flac)), SPEECH_RATE_HZ)
         except S2VError as error:
@@ -230,11 +258,11 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def run(
-    recordings: Sequence[Recording], aligners: Mapping[str, Aligning], snr_db: float | None, *, by_voice: bool
+    recordings: Sequence[Recording], aligners: Mapping[str, Aligning], noise: Noise | None, *, by_voice: bool
 ) -> bool:
     """Measures and prints one table; whether anything was scored."""
     with tempfile.TemporaryDirectory(prefix="alignment-") as work:
-        found = list(prepared(recordings, Path(work), snr_db))
+        found = list(prepared(recordings, Path(work), noise))
         speeches = [item for item in found if isinstance(item, Prepared)]
         rows: list[list[str]] = []
         told = [item for item in found if isinstance(item, str)]
@@ -256,7 +284,7 @@ def run(
                 for voice in sorted({result.name.split("_")[0] for result in results}):
                     of_voice = [result for result in results if result.name.split("_")[0] == voice]
                     rows.append(table_row(f"  {voice}", of_voice))
-        print(f"{'as recorded' if snr_db is None else f'pink noise, SNR {snr_db:g} dB'}, {len(speeches)} recordings")
+        print(f"{noise or 'as recorded'}, {len(speeches)} recordings")
         print_table(rows)
         print("\n".join(told), file=sys.stderr, flush=True)
     return any(row[4] != "-" for row in rows)
@@ -273,7 +301,12 @@ def main() -> int:
     parser.add_argument("--sentences", type=int, default=10, help="with --make: sentences for each voice, at most 20")
     parser.add_argument("--ctc", type=Path, metavar="CHECKPOINT", help="folder of a Wav2Vec2ForCTC model")
     parser.add_argument("--aligners", help=f"of {', '.join(ALIGNERS)}, and with --ctc: ctc, ctc alone; all by default")
-    parser.add_argument("--noise", choices=["pink"], help="mix noise in, the same in every run")
+    parser.add_argument(
+        "--noise",
+        choices=["pink", "pink-in-speech"],
+        help="mix noise in, the same in every run; the second leaves pauses out of the SNR, and out of the noise what is "
+        "below 20 Hz",
+    )
     parser.add_argument("--snr", default="0,5,10,20", help="with --noise: ratios in dB")
     parser.add_argument("--by-voice", action="store_true", help="a row for each NAME up to its first underscore")
     parser.add_argument("--only", default="", help="with only those recordings whose NAME starts with one of these")
@@ -294,12 +327,14 @@ def main() -> int:
                 return 0
         starts = tuple(arguments.only.split(",")) if arguments.only else ("",)
         recordings = [recording for recording in read_set(folder) if recording.name.startswith(starts)]
-        ratios_db = [None, *map(float, arguments.snr.split(","))] if arguments.noise else [None]
+        noises: list[Noise | None] = [None]
+        if arguments.noise:
+            noises += [Noise(float(text), arguments.noise == "pink-in-speech") for text in arguments.snr.split(",")]
     except (OSError, RuntimeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for snr_db in ratios_db:
-        if not run(recordings, {name: known[name] for name in aligners}, snr_db, by_voice=arguments.by_voice):
+    for noise in noises:
+        if not run(recordings, {name: known[name] for name in aligners}, noise, by_voice=arguments.by_voice):
             return 2
     return 0
 

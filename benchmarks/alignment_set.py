@@ -51,7 +51,7 @@ SENTENCES = (
 )
 """Our own words; together they hold all 39 phones, clusters, and pauses at commas."""
 
-_PINK_FROM_HZ = 20.0
+_AUDIBLE_FROM_HZ = 20.0
 
 
 @dataclass(frozen=True)
@@ -144,23 +144,38 @@ def _speak(flite: str, path: Path, voice: str, stretch: float, sentence: str) ->
     path.with_suffix(".txt").write_text(sentence + "\n", encoding="utf-8")
 
 
-def with_pink_noise(waveform: Waveform, truth: pd.DataFrame, snr_db: float, name: str) -> Waveform:
-    """The sound plus pink noise, the same for the same name, at an SNR against the mean power inside true phones."""
-    n_samples = waveform.samples.size
-    times_s = np.arange(n_samples) / waveform.rate_hz
+def with_pink_noise(waveform: Waveform, snr_db: float, name: str) -> Waveform:
+    """The sound plus pink noise of all frequencies, at an SNR against the mean power of the whole recording; the same
+    for the same name."""
+    power = float(np.mean(np.square(waveform.samples, dtype=np.float64)))
+    return _with_noise(waveform, power, snr_db, name, from_hz=0.0)
+
+
+def with_pink_noise_in_speech(waveform: Waveform, truth: pd.DataFrame, snr_db: float, name: str) -> Waveform:
+    """A harder mixture of the same name: pink noise from 20 Hz on, at an SNR against the mean power inside true phones.
+
+    Pauses do not count as speech, nor frequencies that nobody hears as noise.
+    """
+    times_s = np.arange(waveform.samples.size) / waveform.rate_hz
     rows = np.clip(np.searchsorted(truth["start_s"], times_s, side="right") - 1, 0, None)
     is_speech = (truth["phone"] != "SIL").to_numpy()[rows] & (times_s < truth["end_s"].to_numpy()[rows])
-    speech_power = np.mean(np.square(waveform.samples[is_speech], dtype=np.float64))
-    noise = _pink(n_samples, waveform.rate_hz, seed=zlib.crc32(f"{name} {snr_db:g}".encode()))
-    noise *= np.sqrt(speech_power / 10 ** (snr_db / 10) / np.mean(noise**2))
+    power = float(np.mean(np.square(waveform.samples[is_speech], dtype=np.float64)))
+    return _with_noise(waveform, power, snr_db, name, from_hz=_AUDIBLE_FROM_HZ)
+
+
+def _with_noise(waveform: Waveform, power: float, snr_db: float, name: str, *, from_hz: float) -> Waveform:
+    seed = zlib.crc32(f"{name} {snr_db:g}".encode())
+    noise = _pink(waveform.samples.size, waveform.rate_hz, from_hz=from_hz, seed=seed)
+    noise *= np.sqrt(power / 10 ** (snr_db / 10) / np.mean(noise**2))
     mixed = waveform.samples + noise
     return Waveform((mixed / max(1.0, 1.02 * float(np.max(np.abs(mixed))))).astype(np.float32), waveform.rate_hz)
 
 
-def _pink(n_samples: int, rate_hz: int, *, seed: int) -> np.ndarray:
+def _pink(n_samples: int, rate_hz: int, *, from_hz: float, seed: int) -> np.ndarray:
     spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(n_samples))
     frequencies_hz = np.fft.rfftfreq(n_samples, 1 / rate_hz)
-    spectrum *= (frequencies_hz >= _PINK_FROM_HZ) / np.sqrt(np.maximum(frequencies_hz, _PINK_FROM_HZ))
+    lowest_hz = max(from_hz, float(frequencies_hz[1]))
+    spectrum *= (frequencies_hz >= lowest_hz) / np.sqrt(np.maximum(frequencies_hz, lowest_hz))
     return np.fft.irfft(spectrum, n_samples)
 
 
