@@ -304,8 +304,7 @@ def main() -> int:
     parser.add_argument(
         "--noise",
         choices=["pink", "pink-in-speech"],
-        help="mix noise in, the same in every run; the second leaves pauses out of the SNR, and what is below 20 Hz out "
-        "of the noise",
+        help="mix noise in, the same in every run; in-speech: pauses do not count in the SNR, nor what is below 20 Hz",
     )
     parser.add_argument("--snr", default="0,5,10,20", help="with --noise: ratios in dB")
     parser.add_argument("--by-voice", action="store_true", help="a row for each NAME up to its first underscore")
