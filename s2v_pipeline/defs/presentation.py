@@ -19,6 +19,7 @@ import pandas as pd
 
 from s2v_pipeline.alignment.exports import WordFiles
 from s2v_pipeline.artifacts import ArtifactStore
+from s2v_pipeline.audio.features import MEL_COLUMNS
 from s2v_pipeline.audio.tracks import clean_up_report
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.cluster.executor import ExecutorInfo
@@ -44,6 +45,7 @@ _COLUMNS: Mapping[str, str] = {
     "voiced": "whether there is a pitch",
     "onset": "0 to 1: how suddenly the sound grows",
     "spectral_centroid_hz": "centre of the spectrum in Hz: high for s, low for m",
+    **dict.fromkeys(MEL_COLUMNS, "level in this band of the mel scale, in dBFS; 00 is the lowest"),
     "phone": "ARPABET phone without stress; SIL is silence",
     "start_s": "in seconds on the input's own clock",
     "end_s": "in seconds; the next phone starts here",
