@@ -17,6 +17,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Twice --quiet: errors alone. The version check would be a request for nothing.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt
+PYTEST := $(BIN)/python -m pytest -q -m "not gpu and not soak and not browser"
+GRAPH_TESTS := s2v_pipeline_tests/defs s2v_pipeline_tests/cluster s2v_pipeline_tests/test_up.py
 WHAT_IS_INSTALLED := pyproject.toml constraints.txt
 
 help:
@@ -25,8 +27,12 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/s2v demo
 
+# Two runs side by side: what starts Ray and Dagster waits for processes most of its time, the rest needs one core.
 test: lint check-definitions
-	$(BIN)/python -m pytest -q -m "not gpu and not soak and not browser"
+	@report=$$(mktemp); trap 'rm -f "$$report"' EXIT; \
+	$(PYTEST) $(GRAPH_TESTS) >"$$report" 2>&1 & graph=$$!; \
+	failed=0; $(PYTEST) s2v_pipeline_tests $(GRAPH_TESTS:%=--ignore=%) || failed=1; \
+	wait "$$graph" || failed=1; echo "$(GRAPH_TESTS):"; cat "$$report"; exit "$$failed"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ import importlib.metadata
 import re
 from dataclasses import dataclass
 
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)([^;]*)(;.*extra)?")
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)([^;]*)(;.*)?")
 _BOUND = re.compile(r"(>=|<)\s*([0-9.]+)")  # the only operators that pyproject.toml uses
 
 
@@ -37,7 +37,8 @@ def installed_version(distribution: str) -> str | None:
 
 
 def requirements(distribution: str) -> tuple[Requirement, ...]:
-    """What an installed distribution depends on, without its extras; () where it is not installed."""
+    """What an installed distribution depends on everywhere: without its extras and what only some platforms have; ()
+    where it is not installed."""
     try:
         lines = importlib.metadata.requires(distribution) or []
     except importlib.metadata.PackageNotFoundError:

@@ -33,12 +33,13 @@ def test_bounds(version: str, bounds: str, fits: bool) -> None:
 
 def test_pyproject_uses_only_operators_that_are_understood() -> None:
     for line in tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]:
-        bounds = re.sub(r"^[A-Za-z0-9._-]+", "", line)
+        bounds = re.sub(r"^[A-Za-z0-9._-]+", "", line.split(";")[0])
         assert re.fullmatch(r"((>=|<)[0-9.]+,?)*", bounds), line
 
 
 def test_requirements_are_those_of_pyproject_without_extras() -> None:
-    declared = {re.split(r"[<>=]", line)[0] for line in tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]}
+    lines = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
+    declared = {re.split(r"[<>=]", line)[0] for line in lines if ";" not in line}  # with ";" for some platforms alone
     found = installed.requirements("s2v_pipeline")
     assert {each.name for each in found} == declared
     assert all(each.is_met for each in found)
