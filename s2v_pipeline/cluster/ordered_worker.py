@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from s2v_pipeline.cluster.executor import ResultT, Task
+from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.task_results import POLL_S, task_result
 from s2v_pipeline.errors import ClusterError
 
@@ -32,12 +33,13 @@ class OrderedWorker:
     Args:
         n_cpus, n_gpus: that the worker takes.
         task_retries: times a task is redone when its worker dies.
+        interrupts: end the waiting.
 
     Raises:
         GpuError: the cluster has fewer GPUs in all.
     """
 
-    def __init__(self, *, n_cpus: int, n_gpus: int, task_retries: int) -> None:
+    def __init__(self, *, n_cpus: int, n_gpus: int, task_retries: int, interrupts: Interrupts) -> None:
         import ray
 
         there = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
@@ -50,6 +52,7 @@ class OrderedWorker:
         self._n_cpus = n_cpus
         self._n_gpus = n_gpus
         self._task_retries = task_retries
+        self._interrupts = interrupts
         self._actor: Any = None
 
     def __enter__(self) -> Self:
@@ -73,7 +76,7 @@ class OrderedWorker:
         for n_died in range(self._task_retries + 1):
             actor = self._placed(is_first=n_died == 0)
             ref = actor.run.remote(task)
-            _wait(ref)
+            self._wait(ref)
             try:
                 return task_result(ref, task, self._task_retries)
             except ClusterError as error:
@@ -90,12 +93,12 @@ class OrderedWorker:
 
             self._actor = ray.remote(num_cpus=self._n_cpus, num_gpus=self._n_gpus, max_restarts=0)(_Worker).remote()
             ready = self._actor.ready.remote()
-            is_placed = _wait(ready, _PLACEMENT_TIMEOUT_S)
+            is_placed = self._wait(ready, _PLACEMENT_TIMEOUT_S)
             # A first worker without a GPU waits for a busy cluster, as every other task does. The next one takes the
             # place of the one that died; where none can be had, Ray itself may be gone.
             while not is_placed and is_first and not self._n_gpus:
                 _log.warning("still waiting for %d free CPUs of the cluster", self._n_cpus)
-                is_placed = _wait(ready, _PLACEMENT_TIMEOUT_S)
+                is_placed = self._wait(ready, _PLACEMENT_TIMEOUT_S)
             if not is_placed:
                 self._end()
                 if not is_first:
@@ -110,6 +113,17 @@ class OrderedWorker:
                     cure=f"End what uses it (`ray status` shows the cluster's load) and run it again. {_CPU_CURE}",
                 )
         return self._actor
+
+    def _wait(self, ref: Any, timeout_s: float | None = None) -> bool:
+        """Whether a reference is done, waited for in small steps (see `POLL_S`)."""
+        import ray
+
+        started_at = time.monotonic()
+        while not ray.wait([ref], timeout=0)[0]:
+            if timeout_s is not None and time.monotonic() - started_at > timeout_s:
+                return False
+            self._interrupts.sleep(POLL_S)
+        return True
 
     def _end(self) -> None:
         if self._actor is not None:
@@ -127,15 +141,3 @@ class _Worker:
 
     def run(self, task: Task[ResultT]) -> ResultT:
         return task.run()
-
-
-def _wait(ref: Any, timeout_s: float | None = None) -> bool:
-    """Whether a reference is done, waited for in small steps (see `POLL_S`)."""
-    import ray
-
-    started_at = time.monotonic()
-    while not ray.wait([ref], timeout=0)[0]:
-        if timeout_s is not None and time.monotonic() - started_at > timeout_s:
-            return False
-        time.sleep(POLL_S)
-    return True

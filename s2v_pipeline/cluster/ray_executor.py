@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from s2v_pipeline.cluster.executor import ExecutorInfo, ResultT, Task
+from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.ordered_worker import GpuError, OrderedWorker
 from s2v_pipeline.cluster.task_results import POLL_S, task_result
 from s2v_pipeline.errors import ClusterError, S2VError
@@ -95,9 +96,10 @@ class RayExecutor:
             self._is_lost = False
         self._wait_until_connected()
         try:
-            if in_order:
-                return self._run_in_order(tasks, on_done, n_gpus)
-            return self._run_side_by_side(tasks, on_done)
+            with Interrupts() as interrupts:
+                if in_order:
+                    return self._run_in_order(tasks, on_done, n_gpus, interrupts)
+                return self._run_side_by_side(tasks, on_done, interrupts)
         except GpuError:
             raise  # Ray itself is well
         except ClusterError:
@@ -106,19 +108,22 @@ class RayExecutor:
             raise
 
     def _run_in_order(
-        self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None], n_gpus: int
+        self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None], n_gpus: int, interrupts: Interrupts
     ) -> list[ResultT]:
         # A local Ray has nothing else to do meanwhile, and gives its workers as many threads as CPUs.
         n_cpus = max(1, self.info().n_cpus) if self._owns_cluster else 1
         results = []
-        with OrderedWorker(n_cpus=n_cpus, n_gpus=n_gpus, task_retries=self._settings.task_retries) as worker:
+        retries = self._settings.task_retries
+        with OrderedWorker(n_cpus=n_cpus, n_gpus=n_gpus, task_retries=retries, interrupts=interrupts) as worker:
             for task in tasks:
                 result = worker.run(task)
                 on_done(result)
                 results.append(result)
         return results
 
-    def _run_side_by_side(self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None]) -> list[ResultT]:
+    def _run_side_by_side(
+        self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None], interrupts: Interrupts
+    ) -> list[ResultT]:
         import ray
 
         remote: Any = ray.remote(num_cpus=1, max_retries=self._settings.task_retries, retry_exceptions=False)(_run_task)
@@ -132,7 +137,7 @@ class RayExecutor:
                     results[indices[ref]] = task_result(ref, tasks[indices[ref]], self._settings.task_retries)
                     on_done(results[indices[ref]])
                 if pending and not done:
-                    time.sleep(POLL_S)
+                    interrupts.sleep(POLL_S)
         finally:
             for ref in pending:
                 ray.cancel(ref, force=True)
