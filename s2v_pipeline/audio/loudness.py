@@ -21,8 +21,8 @@ SILENCE_DB = -100.0
 SILENCE_LUFS = -70.0
 """Loudness given to silence: the absolute gate of ITU-R BS.1770-4, below which nothing counts."""
 
-_GATING_BLOCK_S = 0.4  # ITU-R BS.1770-4
-_GATING_STEPS_PER_S = 10  # the standard's blocks overlap by 75 %
+GATING_BLOCK_S = 0.4  # ITU-R BS.1770-4
+GATING_STEPS_PER_S = 10  # the standard's blocks overlap by 75 %
 _RELATIVE_GATE_LU = -10.0  # ITU-R BS.1770-4
 _POWER_OFFSET_DB = -0.691  # ITU-R BS.1770-4, equation 4
 _PIECE_S = 60  # measured at once: what pyloudnorm works with takes 30 bytes a sample
@@ -59,14 +59,14 @@ def measure_loudness(waveform: Waveform) -> Loudness:
     Audio shorter than the standard's gating block of 0.4 s is measured as one block of its own length.
     """
     peak_dbfs = power_to_db(max(float(waveform.samples.max()), -float(waveform.samples.min())) ** 2)
-    block_s = min(_GATING_BLOCK_S, float(waveform.duration_s))
+    block_s = min(GATING_BLOCK_S, float(waveform.duration_s))
     if peak_dbfs <= SILENCE_LUFS:
         return Loudness(SILENCE_LUFS, peak_dbfs)
     meter = Meter(waveform.rate_hz, block_size=block_s)
     if waveform.duration_s < 2 * _PIECE_S:
         lufs = float(meter.integrated_loudness(waveform.samples.astype(np.float64)))
     else:
-        lufs = _gated_lufs(_block_loudness(waveform, meter))
+        lufs = gated_lufs(_block_loudness(waveform, meter))
     return Loudness(max(SILENCE_LUFS, lufs), peak_dbfs)
 
 
@@ -80,20 +80,21 @@ def _block_loudness(waveform: Waveform, meter: Meter) -> NDArray[np.float64]:
         # Blocks that begin in this piece end in the next one.
         stop = waveform.samples.size if is_last else (start_s + _PIECE_S + 1) * rate_hz
         meter.integrated_loudness(waveform.samples[first:stop].astype(np.float64))
-        n_run_in = min(start_s, _RUN_IN_S) * _GATING_STEPS_PER_S
-        n_kept = None if is_last else n_run_in + _PIECE_S * _GATING_STEPS_PER_S
+        n_run_in = min(start_s, _RUN_IN_S) * GATING_STEPS_PER_S
+        n_kept = None if is_last else n_run_in + _PIECE_S * GATING_STEPS_PER_S
         found += meter.blockwise_loudness[n_run_in:n_kept]
     return np.array(found)
 
 
-def _gated_lufs(blocks_lufs: NDArray[np.float64]) -> float:
-    """Integrated loudness of gating blocks by ITU-R BS.1770-4, equations 5 to 7."""
+def gated_lufs(blocks_lufs: NDArray[np.float64]) -> float:
+    """Integrated loudness of gating blocks (n,) by ITU-R BS.1770-4, equations 5 to 7; `SILENCE_LUFS` at least."""
     power = 10.0 ** ((blocks_lufs - _POWER_OFFSET_DB) / 10.0)
     is_heard = blocks_lufs >= SILENCE_LUFS
     if not is_heard.any():
         return SILENCE_LUFS
     gate_lufs = _POWER_OFFSET_DB + power_to_db(float(power[is_heard].mean())) + _RELATIVE_GATE_LU
-    return _POWER_OFFSET_DB + power_to_db(float(power[is_heard & (blocks_lufs > gate_lufs)].mean()))
+    kept = power[is_heard & (blocks_lufs > gate_lufs)]
+    return max(SILENCE_LUFS, _POWER_OFFSET_DB + power_to_db(float(kept.mean())))
 
 
 def speech_level_db(waveform: Waveform, segments: tuple[tuple[float, float], ...]) -> float:

@@ -17,7 +17,14 @@ import numpy as np
 from pyloudnorm import Meter
 from scipy.signal import resample_poly
 
-from s2v_pipeline.audio.loudness import SILENCE_DB, SILENCE_LUFS, power_to_db
+from s2v_pipeline.audio.loudness import (
+    GATING_BLOCK_S,
+    GATING_STEPS_PER_S,
+    SILENCE_DB,
+    SILENCE_LUFS,
+    gated_lufs,
+    power_to_db,
+)
 from s2v_pipeline.audio.windows import SoundBlock, SoundBlocks, windows
 
 TRUE_PEAK_CEILING_DBTP = -1.0
@@ -25,10 +32,6 @@ TRUE_PEAK_CEILING_DBTP = -1.0
 
 _ROUNDING_DB = 0.001  # of samples to 24 bits and of what is measured: far below what is heard, far above either
 _OVERSAMPLING = 4  # ITU-R BS.1770-4, annex 2, for 48 kHz
-_GATING_BLOCK_S = 0.4  # ITU-R BS.1770-4, as are the next three
-_GATING_STEP_S = 0.1
-_RELATIVE_GATE_LU = 10.0
-_OFFSET_DB = 0.691
 _WINDOW_S = 60
 _MARGIN_S = (
     1  # more than a gating block, and long after the weighting filters (corner 38 Hz) have forgotten their start
@@ -75,13 +78,13 @@ def measure_level(blocks: SoundBlocks, rate_hz: int) -> SoundLevel:
     loudness: list[float] = []
     for window in windows(blocks, length=_WINDOW_S * rate_hz, margin=_MARGIN_S * rate_hz):
         peak = max(peak, _true_peak(window.samples))
-        block_s = min(_GATING_BLOCK_S, window.samples.shape[1] / rate_hz)
+        block_s = min(GATING_BLOCK_S, window.samples.shape[1] / rate_hz)
         meter = Meter(rate_hz, block_size=block_s)
         meter.integrated_loudness(window.samples.T.astype(np.float64))
-        first = round(window.before / rate_hz / _GATING_STEP_S)
-        last = math.ceil((window.before + window.length) / rate_hz / _GATING_STEP_S - 1e-9)
+        first = round(window.before / rate_hz * GATING_STEPS_PER_S)
+        last = math.ceil((window.before + window.length) / rate_hz * GATING_STEPS_PER_S - 1e-9)
         loudness += [float(block) for block in meter.blockwise_loudness[first:last]]
-    return SoundLevel(_gated_lufs(loudness), power_to_db(peak**2))
+    return SoundLevel(gated_lufs(np.array(loudness)), power_to_db(peak**2))
 
 
 def normalisation(level: SoundLevel, target_lufs: float) -> Normalisation:
@@ -103,17 +106,3 @@ def amplify(blocks: SoundBlocks, gain_db: float) -> Iterator[SoundBlock]:
 def _true_peak(samples: SoundBlock) -> float:
     oversampled = resample_poly(samples, _OVERSAMPLING, 1, axis=1)
     return max(float(np.abs(samples).max()), float(np.abs(oversampled).max()))
-
-
-def _gated_lufs(loudness: list[float]) -> float:
-    """ITU-R BS.1770-4, equations 5 to 7: the mean power of the blocks above both gates."""
-    blocks = np.array(loudness)
-    loud = blocks[blocks >= SILENCE_LUFS]
-    if not loud.size:
-        return SILENCE_LUFS
-    kept = loud[loud > _mean_lufs(loud) - _RELATIVE_GATE_LU]
-    return max(SILENCE_LUFS, _mean_lufs(kept))
-
-
-def _mean_lufs(blocks: np.ndarray) -> float:
-    return -_OFFSET_DB + 10.0 * float(np.log10(np.mean(10.0 ** ((blocks + _OFFSET_DB) / 10.0))))
