@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,11 @@ num_cpus = 2
 settle_s = 0
 """
 """Settings of a project whose videos take seconds; the face is still large enough for landmarks."""
+
+
+def pytest_configure() -> None:
+    """Interrupts arrive in tests however they were started: shells ignore them in what they put into the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str | None:
