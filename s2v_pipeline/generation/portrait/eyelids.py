@@ -19,6 +19,10 @@ from s2v_pipeline.generation.portrait.canvas import Canvas, Floats, feathered_ma
 from s2v_pipeline.generation.portrait.warp import blend, blurred, sample
 
 CLOSED_SHARE = 0.86  # of the eye's height down which the lids meet: the lower one comes up little
+# Landmarks lie a little inside the eye, so that each lid's edge carries a sliver of the eyeball: a closing lid takes its
+# skin from so much farther out, by eye height, and covers the other's rim.
+INSET = 0.12
+OVERLAP = 0.010  # iod
 LASH_BAND = 0.045  # iod; lashes and the lid's rim, moved without stretching
 LID_REACH = 0.24  # iod above the lashes up to which skin is stretched, or to the brow
 GAZE_X = 0.060  # iod that the iris moves at gaze_x 1: a tenth of an eye's opening is what speakers do
@@ -91,7 +95,8 @@ class Eye:
         meeting = self.upper + CLOSED_SHARE * height
         closing = blink + (1 - blink) * LID_FOLLOWS_GAZE * max(gaze_y, 0.0)
         # Lashes stand out past the corners, so the lid takes a little of its surroundings along.
-        drop = gaussian_filter1d(closing * (meeting - self.upper), CORNER_SPREAD * canvas.scale)
+        covers = meeting - self.upper + OVERLAP * self.within
+        drop = gaussian_filter1d(closing * covers, CORNER_SPREAD * canvas.scale)
         drop = drop + closing * OUTER_DROP * np.exp(-(((canvas.u - self.outer_u) / 0.09) ** 2))
         rim = self.upper + drop
         lower_rim = self.lower + blink * (meeting - self.lower)
@@ -100,7 +105,7 @@ class Eye:
         ball = ball * (1 - 0.30 * blink * smoothstep(0.06, 0.0, v - rim)[..., None])  # the lid's shadow
         # The lower lid rises with its rim; the cheek below it does not.
         rise = (lower_rim - self.lower) * smoothstep(0.16, 0.0, v - lower_rim)
-        lower_lid = self._at_rows(v - rise)
+        lower_lid = self._at_rows(v - rise + blink * INSET * height * smoothstep(0.16, 0.0, v - lower_rim))
         out = blend(ball, lower_lid, smoothstep(-1.0, 1.0, (v - lower_rim) / EDGE_SOFTNESS))
         out = blend(out, self._upper_lid(v, rim, closing), smoothstep(1.0, -1.0, (v - rim) / EDGE_SOFTNESS))
         return np.asarray(out * (1 - self._lashes(v, rim, closing)[..., None]), np.float32)
@@ -126,7 +131,8 @@ class Eye:
         span = np.maximum(self.reach + drop - LASH_BAND, 1e-3)
         beyond_lashes = np.clip((above - LASH_BAND) / span, 0, 1)
         taken = drop * (1 - (1 - beyond_lashes) ** 2)  # all of the drop is taken up where the stretched skin ends
-        lid = self._at_rows(v - drop + taken)
+        inset = closing * INSET * (self.lower - self.upper) * (1 - beyond_lashes)
+        lid = self._at_rows(v - drop + taken - inset)
         # Skin that was not in sight in the portrait: lightest in the middle of the closed lid.
         # Open lashes point up over the lid; the further it is closed, the less of them may stay there.
         start, full = LASH_BAND * (0.6 - 0.45 * closing), LASH_BAND * (1.8 - 0.8 * closing)

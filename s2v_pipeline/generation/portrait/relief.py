@@ -25,7 +25,7 @@ HAIR_SIDE = 1.45  # half width of head and hair, over the face's
 HAIR_TOP = 0.62  # height of hair over the forehead's landmark, over the face's height
 DOME = 1.05  # iod; depth of the face in front of the neck's axis. Less than anatomy's 1.5: one view cannot show more.
 GOES_ALONG = 1.04  # of the head's outline: what is as near moves with the head, so that no edge is torn
-SURROUNDING = 1.60  # the background rests beyond this much of it; nearer, a wide turn would fold it
+SURROUNDING = 0.75  # head radii beyond that, from which on the background rests; nearer, a wide turn would fold it
 NECK_LENGTH = 1.15  # iod below the chin at which the body no longer turns
 PIVOT_BELOW_CHIN = 0.30  # iod
 BREATH_LIFT = 0.022  # iod: shoulders rise by about 1.4 mm
@@ -77,7 +77,7 @@ class HeadGrid:
         radius = np.hypot(ellipse[..., 0], ellipse[..., 1])
 
         outline = outline_at(head_outline(pixels, ellipse, _within(face, landmarks) > 0), ellipse)
-        around = 1 - smoothstep(GOES_ALONG, SURROUNDING, np.asarray(radius / outline, np.float32))
+        around = 1 - smoothstep(0.0, SURROUNDING, np.asarray(radius - GOES_ALONG * outline, np.float32))
         neck = 1 - smoothstep(chin_v - 0.25, chin_v + NECK_LENGTH, face[..., 1])
         beside = 1 - smoothstep(0.8 * half_width, 2.2 * half_width, np.abs(face[..., 0] - centre_u))
         below = smoothstep(centre_v, chin_v, face[..., 1])
