@@ -253,7 +253,10 @@ def main() -> None:
         renderer = Renderer(model)
         frames, labels = sheet_of(renderer, speech)
         Image.fromarray(grid_of(frames, labels, CELL_PX, 4)).save(arguments.out / f"{name}.png")
-        overview += [frames[labels.index(label)] for label in ("rest", "widest", "UW W", "P B M", "F V", "blink", "yaw -7", "yaw +7")]
+        overview += [
+            frames[labels.index(label)]
+            for label in ("rest", "widest", "UW W", "P B M", "F V", "blink", "yaw -7", "yaw +7")
+        ]
         if not arguments.sheets_only:
             m = measure(renderer, model, speech, landmarker, head_angles(face).yaw_deg)
             print(
