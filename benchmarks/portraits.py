@@ -2,9 +2,9 @@
 
     python benchmarks/portraits.py [--out FOLDER] [--only NAME ...] [--overview docs/images/portraits.jpg]
 
-Each portrait of `s2v_pipeline_tests/data/portraits`, and the sample's, says the sample's sentence. The sheet shows the frames
-of that speech in which each mouth shape and the blink are at their fullest, and the head at the poses that lively speech
-reaches. What is refused is printed with the error.
+Each portrait of `s2v_pipeline_tests/data/portraits`, and the sample's, says the sample's sentence. The sheet shows the
+frames of that speech in which each mouth shape and the blink are at their fullest, and the head at the poses that
+lively speech reaches. What is refused is printed with the error.
 
 Measures, over every third frame of the speech unless they say otherwise:
 - found: share of frames in which the face landmarker sees a face.
@@ -106,7 +106,7 @@ class Speech:
         plan = ChunkPlan((FrameSpan(0, n_frames),))
         (request,) = build_requests(video, plan, phonemes=phonemes, features=features, context_s=CONTEXT_S)
         motion = make_motion(request)
-        return cls(phonemes, np.array(motion.values))  # noqa: PD011  not a DataFrame
+        return cls(phonemes, np.array(motion.values))
 
     def fullest(self, name: str) -> NDArray[np.float32]:
         """The frame in which a coefficient is largest."""

@@ -1,6 +1,6 @@
 """Portraits of many kinds: glasses, beards, dark skin, ages, turned heads, paintings, cartoons, sizes.
 
-`benchmarks/portraits.py` shows the same portraits at length; here each is moved once, small, and looked at by landmarks.
+`benchmarks/portraits.py` shows the same portraits at length; here they move once, small, measured by landmarks.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from s2v_pipeline.generation.portrait.canvas import Canvas, Floats, feathered_ma
 from s2v_pipeline.generation.portrait.warp import blend, blurred, sample
 
 CLOSED_SHARE = 0.86  # of the eye's height down which the lids meet: the lower one comes up little
-# Landmarks lie a little inside the eye, so that each lid's edge carries a sliver of the eyeball: a closing lid takes its
-# skin from so much farther out, by eye height, and covers the other's rim.
+# Landmarks lie a little inside the eye, so that each lid's edge carries a sliver of the eyeball: a closing lid takes
+# its skin from so much farther out, as a share of the eye's height, and covers the other's rim.
 INSET = 0.12
 OVERLAP = 0.010  # iod
 LASH_BAND = 0.045  # iod; lashes and the lid's rim, moved without stretching

@@ -3,8 +3,9 @@
 Belongs here: telling the head from what is behind it, the outline as a radius around the head's middle.
 Does not belong here: how the head moves (relief), landmarks (faces).
 
-Landmarks end at the hairline. Hair and hats are told from the background by GrabCut (C. Rother, V. Kolmogorov, A. Blake,
-SIGGRAPH 2004) on a small copy. Its edge is not exact, and need not be: it only says from where on the background may rest.
+Landmarks end at the hairline. Hair and hats are told from the background by GrabCut (C. Rother, V. Kolmogorov,
+A. Blake, SIGGRAPH 2004) on a small copy. Its edge is not exact, and need not be: it only says from where on the
+background may rest.
 """
 
 from __future__ import annotations
