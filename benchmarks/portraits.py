@@ -264,7 +264,7 @@ def main() -> None:
             )
     if arguments.overview:
         picture = Image.fromarray(grid_of(overview, [""] * len(overview), OVERVIEW_CELL_PX, 8))
-        picture.save(arguments.overview, quality=70, optimize=True)
+        picture.save(arguments.overview, quality=58, optimize=True)
 
 
 if __name__ == "__main__":

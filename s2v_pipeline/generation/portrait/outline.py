@@ -52,9 +52,9 @@ def head_outline(pixels: NDArray[np.uint8], ellipse: Floats, face: NDArray[np.bo
         return np.ones(N_DIRECTIONS, np.float32)  # a close-up: no background to learn from
     cv2.setRNGSeed(0)  # its colour models start from random ones; the same portrait must give the same outline
     models = (np.zeros((1, 65)), np.zeros((1, 65)))
-    cv2.grabCut(small, mask, None, *models, ROUNDS, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(small, mask, (0, 0, 0, 0), models[0], models[1], ROUNDS, cv2.GC_INIT_WITH_MASK)  # no rectangle
     head = np.asarray((mask == cv2.GC_FGD) | (mask == cv2.GC_PR_FGD), np.float32)
-    return _radii(head, around)
+    return _radii(head, np.asarray(around, np.float32))
 
 
 def outline_at(outline: Floats, ellipse: Floats) -> Floats:
