@@ -44,16 +44,17 @@ class FrameWarp:
         self._fine = _enlarged_picture(pixels)
         self._cells_y, self._cells_x = -(-self._height // step_px), -(-self._width // step_px)
         ringed = grid(self._cells_y + 2 * RING, self._cells_x + 2 * RING) - np.float32(RING)
-        self._middles_px = ringed * step_px + np.float32((step_px - 1) / 2)
+        middles_px = ringed * step_px + np.float32((step_px - 1) / 2)
+        self._middles_px = np.ascontiguousarray(np.moveaxis(middles_px, -1, 0))
 
     def positions(self, displacement: Floats) -> Floats:
-        """(h + 2, w + 2, 2): where in the portrait each cell's middle comes from, in pixels, with a ring around.
+        """(2, h + 2, w + 2): x and y in the portrait that each cell's middle comes from, in pixels, with a ring around.
 
         Args:
             displacement: (h, w, 2), in cells.
         """
         ringed = cv2.copyMakeBorder(displacement, RING, RING, RING, RING, cv2.BORDER_REPLICATE)
-        return np.asarray(self._middles_px + ringed * np.float32(self._step_px), np.float32)
+        return np.asarray(self._middles_px + np.moveaxis(ringed, -1, 0) * np.float32(self._step_px), np.float32)
 
     def moved(self, displacement: Floats) -> Pixels:
         """(H, W, 4): the portrait moved by `displacement` (h, w, 2), in cells."""
@@ -66,49 +67,56 @@ class FrameWarp:
             columns = _span(moves[max(0, first - 1) : rows.stop + 1].any(axis=0), 1)
             if columns is None:
                 continue
-            part, at = self._enlarged(fine, rows, columns)
-            cv2.remap(self._fine, at, None, cv2.INTER_LINEAR, dst=out[part], borderMode=cv2.BORDER_REFLECT_101)
+            part, (x, y) = self._enlarged(fine, rows, columns)
+            cv2.remap(self._fine, x, y, cv2.INTER_LINEAR, dst=out[part], borderMode=cv2.BORDER_REFLECT_101)
         return out
 
-    def paste(self, out: Pixels, patch: Floats, mask: Floats, positions: Floats, matrix: Floats) -> None:
+    def paste(self, out: Pixels, patch: Floats, mask: Pixels, positions: Floats, matrix: Floats) -> None:
         """Draw a canvas over a frame, in place.
 
         Args:
             out: (H, W, 4).
             patch: (h, w, 3) colours of the canvas.
-            mask: (h, w) how much of it replaces the frame; 0 at its border.
+            mask: (h, w) how much of it replaces the frame, of 255; 0 at its border.
             positions: of the frame's cells in the portrait (`positions`).
             matrix: (2, 3), portrait pixels -> canvas pixels.
         """
-        height, width = mask.shape
-        at_cells = positions @ matrix[:, :2].T + matrix[:, 2]
+        in_x, in_y = positions
+        at_x, at_y = (row[0] * in_x + row[1] * in_y + row[2] for row in matrix)
         # One and a half cells: a middle may lie outside while a corner of its cell does not, and fields bend.
         reach = 1.5 * self._step_px * float(np.abs(matrix[:, :2]).sum(axis=1).max())
-        near = ((at_cells > -reach) & (at_cells < np.array([width, height], np.float32) + reach)).all(axis=-1)
+        height, width = mask.shape
+        near = (at_x > -reach) & (at_x < width + reach) & (at_y > -reach) & (at_y < height + reach)
         near = near[RING:-RING, RING:-RING]
         rows, columns = _span(near.any(axis=1), 0), _span(near.any(axis=0), 0)
         if rows is None or columns is None:
             return
-        part, at = self._enlarged(at_cells, rows, columns)
-        rgba = cv2.cvtColor(to_pixels(patch), cv2.COLOR_RGB2RGBA)
+        part, (x, y) = self._enlarged((at_x, at_y), rows, columns)
+        drawn = cv2.cvtColor(to_pixels(patch), cv2.COLOR_RGB2RGBA)
+        cv2.insertChannel(mask, drawn, 3)
         # The mask is 0 at the canvas's border, so that continuing it outwards means: nothing is drawn there.
-        colours = cv2.remap(rgba, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        alpha = cv2.remap(mask, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        colours = cv2.remap(drawn, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        share = colours[..., 3] * np.float32(1 / 255)
         under = out[part]
-        under[:] = cv2.blendLinear(colours, under, alpha, 1 - alpha)
+        under[:] = cv2.blendLinear(colours, under, share, 1 - share)
 
-    def _enlarged(self, ringed: Floats, rows: slice, columns: slice) -> tuple[tuple[slice, slice], Floats]:
-        """The pixels of some cells, and (n, m, 2) what a ringed grid says at each of them."""
+    def _enlarged(
+        self, ringed: Floats | tuple[Floats, Floats], rows: slice, columns: slice
+    ) -> tuple[tuple[slice, slice], tuple[Floats, Floats]]:
+        """The pixels of some cells, and what two ringed grids say at each of them."""
         step = self._step_px
-        cells = ringed[rows.start : rows.stop + 2 * RING, columns.start : columns.stop + 2 * RING]
-        full = cv2.resize(cells, (cells.shape[1] * step, cells.shape[0] * step), interpolation=cv2.INTER_LINEAR)
         y, x = rows.start * step, columns.start * step
         height, width = min(self._height, rows.stop * step) - y, min(self._width, columns.stop * step) - x
-        ring_px = RING * step
-        return (
-            (slice(y, y + height), slice(x, x + width)),
-            np.asarray(full[ring_px : ring_px + height, ring_px : ring_px + width], np.float32),
-        )
+        cells = slice(rows.start, rows.stop + 2 * RING), slice(columns.start, columns.stop + 2 * RING)
+        size_px = (columns.stop - columns.start + 2 * RING) * step, (rows.stop - rows.start + 2 * RING) * step
+        inner = slice(RING * step, RING * step + height), slice(RING * step, RING * step + width)
+        at_x, at_y = (cv2.resize(axis[cells], size_px, interpolation=cv2.INTER_LINEAR)[inner] for axis in ringed)
+        return (slice(y, y + height), slice(x, x + width)), (np.asarray(at_x), np.asarray(at_y))
+
+
+def mask_of(shares: Floats) -> Pixels:
+    """(h, w) shares of 1 as `FrameWarp.paste` takes them."""
+    return to_pixels(np.asarray(shares * np.float32(255), np.float32))
 
 
 def to_rgb(rgba: Pixels) -> Pixels:

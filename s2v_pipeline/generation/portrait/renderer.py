@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from s2v_pipeline.generation.portrait.canvas import Floats
 from s2v_pipeline.generation.portrait.coefficients import COEFFICIENT_NAMES
 from s2v_pipeline.generation.portrait.face_model import FaceModel
-from s2v_pipeline.generation.portrait.frame_warp import FrameWarp, to_rgb
+from s2v_pipeline.generation.portrait.frame_warp import FrameWarp, mask_of, to_rgb
 from s2v_pipeline.generation.portrait.mouth_shape import MouthCommand, pose_mouth
 from s2v_pipeline.generation.portrait.warp import grid, invert, sample
 
@@ -36,8 +36,8 @@ class Renderer:
         step = model.head.step_px
         self._cell_middles_px = self._head_cells * step + np.float32((step - 1) / 2)
         self._px_to_skin = skin.matrix_from_px(model.frame)
-        self._mouth_matrix = model.mouth.canvas.matrix_from_px(model.frame)
-        self._eye_matrices = [eye.canvas.matrix_from_px(model.frame) for eye in model.eyes]
+        self._mouth_place = mask_of(model.mouth.mask), model.mouth.canvas.matrix_from_px(model.frame)
+        self._eye_places = [(mask_of(eye.mask), eye.canvas.matrix_from_px(model.frame)) for eye in model.eyes]
 
     def render(self, row: NDArray[np.float32]) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 for coefficients (16,) in the order of `COEFFICIENTS`. Equal rows give equal bytes."""
@@ -59,11 +59,12 @@ class Renderer:
         out = self._frame.moved(to_portrait)
         in_portrait = self._frame.positions(to_portrait)
         # Eyes are drawn even when they rest: sampled twice, they are a trace softer, and that must not come and go.
-        for eye, matrix in zip(model.eyes, self._eye_matrices, strict=True):
+        for eye, (mask, matrix) in zip(model.eyes, self._eye_places, strict=True):
             patch = eye.compose(c["blink"], c["gaze_x"], c["gaze_y"])
-            self._frame.paste(out, patch, eye.mask, in_portrait, matrix)
+            self._frame.paste(out, patch, mask, in_portrait, matrix)
         mouth = model.mouth.compose(pose, moves[0], moves[1], c["tongue_tip"])
-        self._frame.paste(out, mouth, model.mouth.mask, self._frame.positions(head_back), self._mouth_matrix)
+        mask, matrix = self._mouth_place
+        self._frame.paste(out, mouth, mask, self._frame.positions(head_back), matrix)
         return to_rgb(out)
 
     def _expression_at(self, points_px: Floats, forward: Floats) -> Floats:
