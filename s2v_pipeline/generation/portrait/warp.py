@@ -34,7 +34,8 @@ def sample(image: Floats, at: Floats) -> Floats:
 
 
 def _sampled(image: Floats, at: Floats) -> Floats:
-    # x and y lie in one array, so there is no second map. The stubs do not allow None; an empty array is read past its end.
+    # x and y lie in one array, so there is no second map. The stubs know no None, but an empty array in its place is
+    # read past its end.
     sampled = cv2.remap(image, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     return np.asarray(sampled, np.float32)
 
