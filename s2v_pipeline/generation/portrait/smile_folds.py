@@ -17,9 +17,9 @@ from s2v_pipeline.generation.portrait.lips import LipShape
 from s2v_pipeline.generation.portrait.topology import FACE_OVAL, NOSE_BASE
 from s2v_pipeline.generation.portrait.warp import blurred, to_pixels
 
-PORES = 0.018  # iod; finer than this is kept
+PORES = 0.009  # iod; finer than this is kept
 CHEEK = 0.15  # iod; coarser than this is kept
-TAKEN = 0.85  # of the band between
+TAKEN = 0.9  # of the band between
 NEAR, FAR = 0.16, 0.30  # iod from the fold's line: all of it, nothing of it
 LIP_MARGIN = 0.03  # iod around the lips that is no skin
 NOSE_WINGS = (129, 358)
