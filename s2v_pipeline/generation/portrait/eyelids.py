@@ -93,7 +93,18 @@ class Eye:
         bare = cv2.morphologyEx(art, cv2.MORPH_CLOSE, np.ones((1, lash_px), np.uint8))
         bare = blurred(np.asarray(bare, np.float32), LASH_GAPS * canvas.scale)
         return cls(
-            canvas, art, bare, upper, lower, within, beyond, outer, (float(iris[0, 0]), float(iris[0, 1]), radius), reach, tone, mask
+            canvas,
+            art,
+            bare,
+            upper,
+            lower,
+            within,
+            beyond,
+            outer,
+            (float(iris[0, 0]), float(iris[0, 1]), radius),
+            reach,
+            tone,
+            mask,
         )
 
     def compose(self, blink: float, gaze_x: float, gaze_y: float) -> Floats:
@@ -155,7 +166,7 @@ class Eye:
         return lid * (1 + self._roundness(beyond_lashes) * shown)[..., None]
 
     def _roundness(self, beyond_lashes: Floats) -> Floats:
-        """(h, w): light of a lid over a ball, lit from above: most over the iris, less towards corners, rim and fold."""
+        """(h, w): light of a lid over a ball, lit from above: most over the iris, less at corners, rim and fold."""
         x = (self.canvas.u - self.iris[0]) / LID_HALF_WIDTH
         across = np.minimum(x * x, 1.0)
         down = np.exp(-(((beyond_lashes - 0.42) / 0.26) ** 2))

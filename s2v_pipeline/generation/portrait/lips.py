@@ -186,7 +186,8 @@ class _LipColours:
         middle = slice(N_COLUMNS // 8, -N_COLUMNS // 8)
         shares = np.linspace(0.25, 0.75, 7, dtype=np.float32)[:, None]
         upper, lower = (
-            profiles.at(outer + shares * (inner - outer))[:, middle].reshape(-1, 3) for outer, inner in ((uo, ui), (lo, li))
+            profiles.at(outer + shares * (inner - outer))[:, middle].reshape(-1, 3)
+            for outer, inner in ((uo, ui), (lo, li))
         )
         lip = np.concatenate([upper, lower])
         inside = profiles.at(ui + shares * (li - ui))[:, (li - ui) > OPEN_GAP / 2].reshape(-1, 3)

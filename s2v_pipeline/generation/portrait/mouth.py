@@ -47,9 +47,9 @@ PAUSE_CORE_BEFORE_S = 0.07  # and leaves it this much before the next
 LIPS_MOST_PER_S = 14.0
 JAW_MOST_PER_S = 7.0
 """Ranges a second. A jaw has a highest speed and acceleration (W. Nelson, J. Perkell, J. Westbury, "Mandible movements
-during increasingly rapid articulations of single syllables", JASA 75, 1984), and a lower lip is faster than the jaw that
-carries it (P. Birkholz, P. Hoole, "Intrinsic velocity differences of lip and jaw movements", Interspeech 2012). The
-numbers are ours: for a range of 18 mm about 125 mm/s for the chin and twice that for the lip."""
+during increasingly rapid articulations of single syllables", JASA 75, 1984), and a lower lip is faster than the jaw
+that carries it (P. Birkholz, P. Hoole, "Intrinsic velocity differences of lip and jaw movements", Interspeech 2012).
+The numbers are ours: for a range of 18 mm about 125 mm/s for the chin and twice that for the lip."""
 LIPS_SPEED_WINDOW_S = 1.0 / LIPS_MOST_PER_S  # within it the limit is exact for a range of 1
 JAW_SPEED_WINDOW_S = 1.0 / JAW_MOST_PER_S
 SMOOTHING_S = 0.015  # half width; takes the corners off, which muscles cannot make
@@ -59,9 +59,9 @@ LOUDNESS_SLOPE_PER_DB = 1.0 / 60.0  # louder speech opens the mouth more: 10 dB 
 LOUDNESS_GAIN = (0.65, 1.2)
 LOUDNESS_SMOOTHING_S = 0.3  # half width: of a phrase, because how open each phone is is known already
 
-# Lips are near their highest speed when they meet, because they aim beyond each other (A. Löfqvist and V. Gracco, "Lip and
-# jaw kinematics in bilabial stop consonant production", JSLHR 40, 1997). So a contact's gesture goes on to `BEYOND_CONTACT`
-# of the way, and contact is made, and given up, part of the time before its end. Lengths and the share are ours.
+# Lips are near their highest speed when they meet, because they aim beyond each other (A. Löfqvist and V. Gracco, "Lip
+# and jaw kinematics in bilabial stop consonant production", JSLHR 40, 1997). So a contact's gesture goes on to
+# `BEYOND_CONTACT` of the way, and contact is made before its end. Lengths and the share are ours.
 CLOSING_S, PARTING_S = 0.065, 0.060
 BEYOND_CONTACT = 1.5
 CONTACT_AT_SHARE = 0.614  # of the time: there 3 u^2 - 2 u^3 has just passed 1 / BEYOND_CONTACT
@@ -98,7 +98,7 @@ class MouthTracks:
 
 
 def mouth_tracks(speech: Speech, grid: TimeGrid, style: MotionStyle) -> MouthTracks:
-    """Coefficients jaw_open to smile_relax and lips_apart on `grid`, by name. `LEAD_S` is applied by who samples them."""
+    """The mouth's coefficients on `grid`, by name. `LEAD_S` is applied by who samples them."""
     segments = [segment for phone in speech.phones for segment in segments_of(phone.name, phone.start_s, phone.end_s)]
     opening, jaw = _opening(speech, segments, grid, style)
     columns = {
@@ -123,9 +123,7 @@ def mouth_tracks(speech: Speech, grid: TimeGrid, style: MotionStyle) -> MouthTra
     return MouthTracks(columns, _contacts(speech.phones))
 
 
-def _opening(
-    speech: Speech, segments: list[Segment], grid: TimeGrid, style: MotionStyle
-) -> tuple[Track, Track]:
+def _opening(speech: Speech, segments: list[Segment], grid: TimeGrid, style: MotionStyle) -> tuple[Track, Track]:
     """How far the lips are open, and how far the slower jaw that carries them is."""
     lips = (steps(LIPS_SPEED_WINDOW_S), steps(SMOOTHING_S))
     jaw = (steps(JAW_SPEED_WINDOW_S), steps(JAW_SMOOTHING_S))

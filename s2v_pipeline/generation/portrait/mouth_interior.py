@@ -131,7 +131,7 @@ class MouthInterior:
         alpha = _moved_down(self.upper_alpha, up_px, rows, columns) * _hidden(pose.pucker)
         reaches = min(1.0, 1.5 * tongue_tip)  # T, D and N raise the tip as high, behind the teeth
         before = _eased((tongue_tip - TIP_IN_FRONT) / (1 - TIP_IN_FRONT))
-        # Its upper rim lies behind the teeth, or (L TH DH) before their edge; the lower lip hides the rest of the round.
+        # Its rim lies behind the teeth, or (L TH DH) before their edge; the lower lip hides the rest of the round.
         rim_v = self.incisal_v + 0.030 - 0.030 * reaches - 0.022 * before
         out = self._tongue(out, u, v, rim_v + 0.13, 0.23, 0.13, reaches, raised=1.0)
         if before > 0:
@@ -151,7 +151,7 @@ class MouthInterior:
         *,
         raised: float,
     ) -> Floats:
-        """The tongue as a round: lying, its front is lit and its back is in the dark; raised, its rim catches the light."""
+        """The tongue as a round: lying, its front is lit and its back is dark; raised, its rim catches the light."""
         if amount <= 0:
             return under
         x, y = (u - self.centre_u) / width, (v - at_v) / height
@@ -163,7 +163,10 @@ class MouthInterior:
         light = light - 0.13 * np.exp(-((x / 0.09) ** 2)) * smoothstep(0.9, 0.2, square) - 0.30 * x * x
         # Wet: a soft gleam on either side of the groove.
         gleam = np.exp(-(((np.abs(x) - 0.26) / 0.17) ** 2) - ((y - (0.18 - 0.75 * raised)) / 0.20) ** 2)
-        colour = self.tongue * np.clip(light, 0.30, 1.15)[..., None] + (GLEAM * (1 - 0.6 * raised) * self.tongue.max()) * gleam[..., None]
+        colour = (
+            self.tongue * np.clip(light, 0.30, 1.15)[..., None]
+            + (GLEAM * (1 - 0.6 * raised) * self.tongue.max()) * gleam[..., None]
+        )
         return blend(under, colour.astype(np.float32), inside * np.float32(amount))
 
     def _shade(self, u: Floats, below_lip: Floats, pose: MouthPose, lips: LipShape) -> Floats:

@@ -9,6 +9,8 @@ freckles and the cheek's own shading stay; lips, nose and what lies around the f
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 
@@ -78,7 +80,7 @@ def _near_fold(canvas: Canvas, lips: LipShape, landmarks: Floats) -> Floats:
             corner + np.array([BESIDE_CORNER * side, 0], np.float32),
             corner + np.array([0.8 * BESIDE_CORNER * side, BELOW_CORNER], np.float32),
         )
-        for a, b in zip(line[:-1], line[1:], strict=True):
+        for a, b in pairwise(line):
             distance = np.minimum(distance, _distance(points, a, b))
     return smoothstep(FAR, NEAR, distance)
 
