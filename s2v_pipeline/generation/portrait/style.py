@@ -140,10 +140,9 @@ _CUES: tuple[_Cue, ...] = (
 
 _NEGATION = re.compile(r"\b(?:not|no|never|without|don't|doesn't|isn't|aren't|stop|avoid)(?: \w+){0,1} $")
 _WORD = re.compile(r"[\w']+")
-_SMALL_WORDS = frozenset(
-    ("a", "an", "the", "this", "that", "and", "or", "but", "while", "with", "of", "in", "on", "at", "to", "for", "from")
-    + ("into", "by", "as", "is", "are", "be", "it", "its", "he", "she", "they", "his", "her", "their", "him", "them")
-    + ("who", "very")
+_SMALL_WORDS = re.compile(
+    "(?:an?|the|th(?:is|at)|and|or|but|while|with|of|in|on|at|to|for|from|into|by|as|is|are|be|its?"
+    "|s?he|they|his|her|their|him|them|who|very)$"
 )
 _LONGEST_PROMPT = 4000  # characters; the rest of a longer text is not read
 
@@ -175,7 +174,7 @@ def words_ignored(prompt: str) -> tuple[str, ...]:
         first = start if negation is None else negation.start()
         kept[first:end] = " " * (end - first)
     words = (word.strip("'") for word in _WORD.findall("".join(kept)))
-    return tuple(dict.fromkeys(word for word in words if word and word not in _SMALL_WORDS))
+    return tuple(dict.fromkeys(word for word in words if word and not _SMALL_WORDS.match(word)))
 
 
 def _plain(prompt: str) -> str:
