@@ -163,7 +163,7 @@ class Eye:
         # Stretched lashes would be streaks: what is stretched is the portrait without its thin dark lines.
         lid = blend(lid, self._at_rows(at_v, self.bare), np.asarray(np.minimum(1.0, 1.6 * shown), np.float32))
         lid = blend(lid, self.tone, np.asarray(TONE_SHARE * shown, np.float32))
-        return lid * (1 + self._roundness(beyond_lashes) * shown)[..., None]
+        return np.asarray(lid * (1 + self._roundness(beyond_lashes) * shown)[..., None], np.float32)
 
     def _roundness(self, beyond_lashes: Floats) -> Floats:
         """(h, w): light of a lid over a ball, lit from above: most over the iris, less at corners, rim and fold."""

@@ -50,7 +50,7 @@ def corner_correction(canvas: Canvas, layer: Floats, lips: LipShape) -> Floats:
     size_px = 2 * max(1, round(SPOT * canvas.scale)) + 1
     clean = cv2.medianBlur(to_pixels(layer), size_px).astype(np.float32)
     spot = blurred(np.asarray(clean - layer, np.float32), PORES * canvas.scale)
-    return spot * _near_corner(canvas, lips)[..., None]
+    return np.asarray(spot * _near_corner(canvas, lips)[..., None], np.float32)
 
 
 def _skin(canvas: Canvas, lips: LipShape, landmarks: Floats) -> Floats:
@@ -64,7 +64,8 @@ def _skin(canvas: Canvas, lips: LipShape, landmarks: Floats) -> Floats:
     skin = _filled(canvas, landmarks[list(FACE_OVAL)])
     left, right = landmarks[list(NOSE_WINGS)]
     base = landmarks[list(NOSE_BASE)] + np.array([0, 0.04], np.float32)
-    nose = np.concatenate([[left], base[[0, 1, 2, 3, 4]], [right], [right - [0, 1.0], left - [0, 1.0]]])
+    up = np.array([0, 1.0], np.float32)
+    nose = np.concatenate([left[None], base, right[None], (right - up)[None], (left - up)[None]])
     skin = np.minimum(skin, 1 - np.maximum(_filled(canvas, outline), _filled(canvas, nose)))
     return blurred(np.asarray(skin, np.float32), 0.012 * canvas.scale + 0.5)
 
