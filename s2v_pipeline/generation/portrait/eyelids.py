@@ -19,14 +19,17 @@ from scipy.ndimage import gaussian_filter1d
 from s2v_pipeline.generation.portrait.canvas import Canvas, Floats, feathered_mask, smoothstep
 from s2v_pipeline.generation.portrait.warp import blend, blurred, sample
 
-CLOSED_SHARE = 0.90  # of the eye's height down which the lids meet: the lower one comes up little
+CLOSED_SHARE = 0.86  # of the eye's height down which the lids meet: the lower one comes up little
+# Landmarks lie a little inside the eye, so that each lid's edge carries a sliver of the eyeball: a closing lid takes
+# its skin from so much farther out, as a share of the eye's height, and covers the other's rim.
+INSET = 0.12
 LASH_BAND = 0.045  # iod; lashes and the lid's rim, moved without stretching
 LID_REACH = 0.24  # iod above the lashes up to which skin is stretched, or to the brow
 GAZE_X = 0.060  # iod that the iris moves at gaze_x 1: a tenth of an eye's opening is what speakers do
 GAZE_Y = 0.035
 LID_FOLLOWS_GAZE = 0.22  # of the eye's height, for a look fully down
 LASH_GAPS = 0.022  # iod; lashes stand closer than twice this
-MEETS_BEYOND = 0.022  # iod by which a closed upper lid lies over the lower one's edge
+MEETS_BEYOND = 0.014  # iod by which a closed upper lid lies over the lower one's edge
 LID_HALF_WIDTH = 0.24  # iod
 ROUND_LIGHT = 0.17
 TONE_SHARE = 0.60  # of clean lid tone in the stretched skin of a closed lid
@@ -127,7 +130,7 @@ class Eye:
         ball = ball * (1 - 0.30 * blink * smoothstep(0.06, 0.0, v - rim)[..., None])  # the lid's shadow
         # The lower lid rises with its rim; the cheek below it does not.
         rise = (lower_rim - self.lower) * smoothstep(0.16, 0.0, v - lower_rim)
-        lower_lid = self._at_rows(v - rise)
+        lower_lid = self._at_rows(v - rise + blink * INSET * height * smoothstep(0.16, 0.0, v - lower_rim))
         out = blend(ball, lower_lid, smoothstep(-1.0, 1.0, (v - lower_rim) / EDGE_SOFTNESS))
         out = blend(out, self._upper_lid(v, rim, closing), smoothstep(1.0, -1.0, (v - rim) / EDGE_SOFTNESS))
         return np.asarray(out * (1 - self._lashes(v, rim, closing)[..., None]), np.float32)
@@ -153,7 +156,8 @@ class Eye:
         span = np.maximum(self.reach + drop - LASH_BAND, 1e-3)
         beyond_lashes = np.clip((above - LASH_BAND) / span, 0, 1)
         taken = drop * (1 - (1 - beyond_lashes) ** 2)  # all of the drop is taken up where the stretched skin ends
-        at_v = v - drop + taken
+        inset = closing * INSET * (self.lower - self.upper) * (1 - beyond_lashes)
+        at_v = v - drop + taken - inset
         lid = self._at_rows(at_v)
         # Skin that was not in sight in the portrait: lightest in the middle of the closed lid.
         # Open lashes point up over the lid; the further it is closed, the less of them may stay there.
