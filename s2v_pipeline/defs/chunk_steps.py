@@ -140,4 +140,5 @@ def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: lis
             )
         ),
         chunks=tuple(chunks),
+        prompt_words_ignored=generator_profile(settings.generation.generator).words_ignored(speech.prompt),
     )

@@ -40,7 +40,7 @@ class Renderer:
         self._eye_places = [(mask_of(eye.mask), eye.canvas.matrix_from_px(model.frame)) for eye in model.eyes]
 
     def render(self, row: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 for coefficients (16,) in the order of `COEFFICIENTS`. Equal rows give equal bytes."""
+        """(H, W, 3) uint8 for coefficients (17,) in the order of `COEFFICIENTS`. Equal rows give equal bytes."""
         model = self._model
         c = dict(zip(COEFFICIENT_NAMES, (float(value) for value in row), strict=True))
         pose = pose_mouth(model.lips, _mouth_command(c), model.mouth.interior.incisal_v)
@@ -87,4 +87,5 @@ def _mouth_command(c: dict[str, float]) -> MouthCommand:
         lip_pucker=c["lip_pucker"],
         lip_tuck=c["lip_tuck"],
         smile_relax=c["smile_relax"],
+        lips_apart=c["lips_apart"],
     )
