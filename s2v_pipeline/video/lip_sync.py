@@ -25,6 +25,7 @@ from s2v_pipeline.video.phone_signals import (
     bilabials,
     expected_opening,
     grid_times_s,
+    near_speech,
     pauses,
     read_phones,
     spoken,
@@ -33,6 +34,7 @@ from s2v_pipeline.video.phone_signals import (
 LEAST_SPEECH_S = 2.5  # below it, correlations of a few syllables come out anyhow
 LEAST_PHONES = 25
 LEAST_BEYOND_CHANCE = 3.0  # standard deviations; weaker peaks are found in any two signals
+MOST_UNCERTAIN_S = 0.08  # two frames; a peak that wanders by more when seconds are drawn anew is none
 LEAST_RANGE = 0.03  # of the opening, about 3 mm: tracked lips of a still picture stay far below it
 SMALLEST_FACE_PX = 40.0  # distance of the eyes; gaps between smaller lips are below one pixel
 CLOSED_SHARE = 0.2  # of the opening's range between its 2nd and 95th percentile in speech
@@ -41,7 +43,7 @@ SPREAD_PHONES, ROUND_PHONES = frozenset({"IY", "EY", "S"}), frozenset({"W", "UW"
 _ENDS_SO = frozenset({"EY", "OW"})  # diphthongs that reach the shape in their second half
 LEAST_OF_A_CLASS = 4
 LEAST_PAUSE_FRAMES = 3
-_CHANCE_SHIFTS = 20
+_ELSEWHERE_S = 0.3  # lips have long left a closure then
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class LipSync:
     Attributes:
         speech_s, n_phones: what there was to measure on.
         opening_range: 2nd and 95th percentile of the opening in speech, in eye distances; None without speech.
-        opening: correlation with the phones' openness over lags, and the lag of the picture against the phones.
+        opening: correlation with the phones' openness over lags, in speech and within 0.3 s of it, and the lag of the
+            picture against the phones.
         picture_lag_s: that lag where it can be trusted: positive, the picture is late against the phones.
         picture_lag_95_s: half of its 95 % range.
         closures, shape, silence: their measures.
@@ -143,9 +146,9 @@ def measure_lip_sync(track: FaceTrack, phonemes: pd.DataFrame) -> LipSync:
     speech_s = sum(phone.end_s - phone.start_s for phone in said)
     span = _opening_range(opening, times_s, said)
     enough = _enough(track, unit_px, speech_s, len(said), reasons)
-    fit = fit_lag(_on_grid(opening, times_s, end_s), expected_opening(phones, end_s)) if enough else None
+    fit = fit_lag(_in_speech(opening, times_s, end_s, phones), expected_opening(phones, end_s)) if enough else None
     if enough and fit is None:
-        reasons.append("offset: the video is too short, or the face is hidden for most of it")
+        reasons.append("offset: the face is seen for too little of the speech, or does not move at all")
     trusted = fit is not None and _is_trusted(fit, span, reasons)
     pause_frames = pauses(phones, times_s)
     return LipSync(
@@ -155,7 +158,7 @@ def measure_lip_sync(track: FaceTrack, phonemes: pd.DataFrame) -> LipSync:
         opening=fit,
         picture_lag_s=fit.lag_s if fit is not None and trusted else None,
         picture_lag_95_s=fit.lag_95_s if fit is not None and trusted else None,
-        closures=_closures(opening, track, bilabials(said), span, reasons) if enough and span else None,
+        closures=_closures(opening, track, said, span, reasons) if enough and span else None,
         shape=_lip_shape(width, track, said, reasons) if enough else None,
         silence=silent_lips(opening, pause_frames, span, reasons),
         cannot_tell=tuple(reasons),
@@ -212,35 +215,43 @@ def _opening_range(
     return float(low), float(high)
 
 
-def _on_grid(values: NDArray[np.float64], times_s: NDArray[np.float64], end_s: float) -> NDArray[np.float64]:
-    """Interpolated; NaN where the face was not seen."""
+def _in_speech(
+    values: NDArray[np.float64], times_s: NDArray[np.float64], end_s: float, phones: tuple[Phone, ...]
+) -> NDArray[np.float64]:
+    """Interpolated to the grid; NaN where the face was not seen, and far from speech."""
     known = np.isfinite(values)
     grid_s = grid_times_s(end_s)
     if not known.any():
         return np.full(len(grid_s), np.nan)
     on_grid = np.interp(grid_s, times_s[known], values[known])
     nearest = np.clip(np.searchsorted(times_s, grid_s), 0, len(times_s) - 1)
-    return np.where(known[nearest], on_grid, np.nan)
+    return np.where(known[nearest] & near_speech(phones, grid_s), on_grid, np.nan)
 
 
 def _is_trusted(fit: LagFit, span: tuple[float, float] | None, reasons: list[str]) -> bool:
     if span is None or span[1] - span[0] < LEAST_RANGE:
         reasons.append("offset: the lips hardly move")
-    elif fit.at_edge or fit.beyond_chance < LEAST_BEYOND_CHANCE:
+    elif not is_peak(fit):
         reasons.append(f"offset: the lips do not follow the phones (correlation {fit.correlation:.2f})")
     else:
         return True
     return False
 
 
+def is_peak(fit: LagFit) -> bool:
+    """Whether a lag says something: inside the range, above chance, and the same for most of the seconds."""
+    return not fit.at_edge and fit.beyond_chance >= LEAST_BEYOND_CHANCE and fit.lag_95_s <= MOST_UNCERTAIN_S
+
+
 def _closures(
     opening: NDArray[np.float64],
     track: FaceTrack,
-    closing: tuple[Phone, ...],
+    said: tuple[Phone, ...],
     span: tuple[float, float],
     reasons: list[str],
 ) -> Closures | None:
     low, high = span
+    closing = bilabials(said)
     if not closing:
         reasons.append("closures: no P, B or M is said")
         return None
@@ -253,11 +264,10 @@ def _closures(
         for phone, value in seen
         if value >= below
     )
-    first_s, last_s = closing[0].start_s, closing[-1].end_s
     elsewhere = [
         _least_opening(opening, track, phone, shift_s=shift_s)
-        for phone in closing
-        for shift_s in _shifts_within(phone, first_s, last_s)
+        for number, phone in enumerate(closing)
+        for shift_s in _shifts_to_other_speech(phone, said, number)
     ]
     known = np.array([value for value in elsewhere if np.isfinite(value)])
     return Closures(
@@ -279,10 +289,11 @@ def _least_opening(opening: NDArray[np.float64], track: FaceTrack, phone: Phone,
     return float(opening[inside].min()) if inside.any() else np.nan
 
 
-def _shifts_within(phone: Phone, first_s: float, last_s: float) -> NDArray[np.float64]:
-    """Shifts, other than about none, that keep the phone between two times."""
-    shifts_s = np.linspace(first_s - phone.start_s, last_s - phone.end_s, _CHANCE_SHIFTS)
-    return np.asarray(shifts_s[np.abs(shifts_s) > 0.3])
+def _shifts_to_other_speech(phone: Phone, said: tuple[Phone, ...], number: int) -> list[float]:
+    """Shifts that bring the phone's middle to that of other phones, every seventh from a start that differs."""
+    middle_s = (phone.start_s + phone.end_s) / 2
+    shifts_s = [(other.start_s + other.end_s) / 2 - middle_s for other in said[number % 7 :: 7]]
+    return [shift_s for shift_s in shifts_s if abs(shift_s) > _ELSEWHERE_S]
 
 
 def _lip_shape(
