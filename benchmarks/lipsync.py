@@ -6,7 +6,7 @@ ALIGNMENT is the table of phoneme_alignments (phone, start_s, end_s), as Parquet
 What the figures mean is said where they are measured: s2v_pipeline/video/lip_sync.py, face_motion.py, identity.py,
 sound_lag.py, tracker_noise.py. Lags and offsets are positive where the picture is late.
 
-Belongs here: the print-out. Does not belong here: the measures (s2v_pipeline/video), thresholds that decide about a video.
+Belongs here: the print-out. Does not belong here: the measures (s2v_pipeline/video), thresholds.
 """
 
 from __future__ import annotations

@@ -3,9 +3,16 @@
     python -m benchmarks.lipsync_set --make DIR     # speaks sentences rich in P, B, M with flite, then measures
     python -m benchmarks.lipsync_set --set DIR      # measures with recordings of known phone times
 
-A set is a folder as benchmarks/alignment_set.py makes it. All recordings of a voice (the part of the name before the first
-underscore) are joined with pauses to one speech, whose true phones drive the generator: what is measured is the picture
-alone, without the aligner's errors. The sound's own lag against the phones is measured in the same way as a file's.
+A set is a folder as benchmarks/alignment_set.py makes it. All recordings of a voice (the part of the name before the
+first underscore) are joined with pauses to one speech, whose true phones drive the generator: what is measured is the
+picture alone, without the aligner's errors. The sound's own lag against the phones is measured as a file's is.
+
+Columns: seconds of speech; correlation of opening and openness at its best lag; that lag, and the picture against the
+sound, each with half of its 95 % range; the correlation with shifted phones, and the standard deviation of chance; P, B
+and M closed, and the share of other phones at which the lips look closed, too; contrasts of the mouth's width (spread
+over round, rounding, spreading) and of pucker, in standard deviations; lips in pauses and on a frozen face, trembling of the
+head and of a frozen one, shape against the portrait and its largest drift, all in thousandths of the eyes' distance;
+the largest colour drift (CIE 1976); blinks a minute.
 
 Belongs here: making the videos, the tables. Does not belong here: the measures (s2v_pipeline/video).
 """
@@ -23,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy.io import wavfile
 
 from benchmarks.alignment_set import VOICES, Recording, make_set, read_set
 from s2v_pipeline.audio.features import describe_speech, extract_features
@@ -65,8 +73,6 @@ SENTENCES = (
 
 def speech_of(recordings: list[Recording]) -> tuple[Waveform, pd.DataFrame]:
     """The recordings one after another, with pauses; and their phones."""
-    from scipy.io import wavfile
-
     parts, tables, at = [], [], round(PAUSE_S * RATE_HZ)
     parts.append(np.zeros(at, np.float32))
     for recording in recordings:
@@ -136,41 +142,43 @@ def framed(portrait: Path, folder: Path, size_px: int, landmarker: FaceLandmarke
 
 
 def row(name: str, m: TalkingFace) -> str:
-    lips, closures, shape = m.lips, m.lips.closures, m.lips.shape
-    assert lips.opening is not None and closures is not None
-    offset = (
-        "-"
-        if m.offset is None
-        else f"{1000 * m.offset.picture_minus_sound_s:+.0f} ± {1000 * m.offset.uncertainty_95_s:.0f}"
-    )
-    cells = [
+    lips, closures, shape, silence = m.lips, m.lips.closures, m.lips.shape, m.lips.silence
+    assert lips.opening is not None, lips.cannot_tell
+    assert closures is not None, lips.cannot_tell
+    noise = m.noise.jitter if m.noise is not None else None
+    shapes = () if shape is None else (shape.spread_over_round, shape.rounding, shape.spreading, shape.pucker)
+    cells = (
         name,
         f"{lips.speech_s:.0f}",
         f"{lips.opening.correlation:.3f}",
-        f"{1000 * lips.opening.lag_s:+.0f} ± {1000 * lips.opening.lag_95_s:.0f}",
-        offset,
-        f"{lips.opening.control:+.2f} ± {lips.opening.chance_std:.2f}",
+        _plus_minus(lips.picture_lag_s, lips.picture_lag_95_s),
+        "-" if m.offset is None else _plus_minus(m.offset.picture_minus_sound_s, m.offset.uncertainty_95_s),
+        f"{lips.opening.control:+.2f}, {lips.opening.chance_std:.2f}",
         f"{closures.reached}/{closures.total}",
-        f"{closures.by_chance:.0%}",
+        "-" if closures.elsewhere is None else f"{closures.elsewhere:.0%}",
+        " ".join(f"{value:.1f}" for value in shapes) or "-",
         "-"
-        if shape is None
-        else f"{shape.spread_over_round:.1f} {shape.rounding:.1f} {shape.spreading:.1f} {shape.pucker:.1f}",
-        "-"
-        if lips.silence is None or m.noise is None
-        else f"{1000 * lips.silence.deviation:.1f} / {1000 * m.noise.opening_deviation:.1f}",
-        "-"
-        if m.jitter is None or m.noise is None or m.noise.jitter is None
-        else f"{m.jitter.rms:.1f} / {m.noise.jitter.rms:.1f}",
+        if silence is None or m.noise is None
+        else _over(1000 * silence.deviation, 1000 * m.noise.opening_deviation),
+        "-" if m.jitter is None or noise is None else _over(m.jitter.rms, noise.rms),
         "-" if m.identity is None else f"{m.identity.against_portrait:.0f}, {m.identity.drift:.0f}",
         f"{max(colour.drift for colour in m.colours):.1f}",
         "-" if m.blinks is None or m.blinks.per_minute is None else f"{m.blinks.per_minute:.0f}",
-    ]
-    return "| " + " | ".join(cells) + " |"
+    )
+    return f"| {' | '.join(cells)} |"
 
 
-HEAD = (
-    "| voice | s | opening | lag ms | A/V ms | control | closed | by chance | shape | silence / noise | jitter / noise | identity | colour | blinks |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+def _plus_minus(value_s: float | None, uncertainty_s: float | None) -> str:
+    return "-" if value_s is None or uncertainty_s is None else f"{1000 * value_s:+.0f} ± {1000 * uncertainty_s:.0f}"
+
+
+def _over(value: float, floor: float) -> str:
+    return f"{value:.1f} / {floor:.1f}"
+
+
+COLUMNS = (
+    *("voice", "s", "opening", "lag ms", "A/V ms", "control, chance", "closed", "elsewhere", "shape"),
+    *("silence / frozen", "trembling / frozen", "portrait, drift", "colour", "blinks"),
 )
 
 
@@ -193,7 +201,7 @@ def main(folder: Path, given: argparse.Namespace) -> None:
     }
     measured: dict[str, TalkingFace] = {}
     missed: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    print(HEAD)
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     with tempfile.TemporaryDirectory() as name:
         work = given.keep or Path(name)
         work.mkdir(parents=True, exist_ok=True)
@@ -217,17 +225,10 @@ def main(folder: Path, given: argparse.Namespace) -> None:
             print(row(voice, measured[voice]), flush=True)
     closures = [m.lips.closures for m in measured.values() if m.lips.closures is not None]
     reached, total = sum(c.reached for c in closures), sum(c.total for c in closures)
-    fits = [m.lips.opening for m in measured.values() if m.lips.opening is not None]
-    print(
-        f"\nall: {reached} of {total} closures, {reached / total:.1%}; correlation {np.mean([f.correlation for f in fits]):.3f}"
-    )
-    print(
-        "missed: "
-        + (
-            ", ".join(f"{n} {phone}" for phone, n in Counter(p for v in missed.values() for p, _ in v).items())
-            or "none"
-        )
-    )
+    correlation = np.mean([m.lips.opening.correlation for m in measured.values() if m.lips.opening is not None])
+    print(f"\nall: {reached} of {total} closures, {reached / total:.1%}; mean correlation {correlation:.3f}")
+    by_phone = Counter(phone for lines in missed.values() for phone, _ in lines)
+    print(f"missed: {', '.join(f'{n} {phone}' for phone, n in by_phone.items()) or 'none'}")
     for voice, lines in missed.items():
         for _, line in lines:
             print(f"  {voice}: {line}")

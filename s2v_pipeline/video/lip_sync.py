@@ -1,8 +1,8 @@
 """How well the lips of a video follow what is said: opening, offset, closures, rounding, spreading, silence.
 
-Belongs here: the measures, from a face track and a phoneme table; when there is too little to tell.
-Does not belong here: tracking (face_track), lags (lag), what the sound of the file does (sound_lag), thresholds that
-decide about a video.
+Belongs here: all measures against a phoneme table in one value; opening over time, silence, when there is too little.
+Does not belong here: tracking (face_track), lags (lag), single phones (lip_shapes), what the sound of the file does
+(sound_lag), thresholds that decide about a video.
 
 Every measure is relative to the person's own range of motion in this video. Lengths are in distances of the eyes'
 outer corners. Measures that cannot be told are None, and `LipSync.cannot_tell` says why.
@@ -16,13 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from s2v_pipeline.alignment.phonemes import ROUNDED
 from s2v_pipeline.video.face_shape import eye_distances_px, mouth_opening, mouth_width
 from s2v_pipeline.video.face_track import FaceTrack
 from s2v_pipeline.video.lag import LagFit, fit_lag
+from s2v_pipeline.video.lip_shapes import LEAST_RANGE, Closures, LipShape, measure_closures, measure_lip_shape
 from s2v_pipeline.video.phone_signals import (
     Phone,
-    bilabials,
     expected_opening,
     grid_times_s,
     near_speech,
@@ -35,51 +34,8 @@ LEAST_SPEECH_S = 2.5  # below it, correlations of a few syllables come out anyho
 LEAST_PHONES = 25
 LEAST_BEYOND_CHANCE = 3.0  # standard deviations; weaker peaks are found in any two signals
 MOST_UNCERTAIN_S = 0.08  # two frames; a peak that wanders by more when seconds are drawn anew is none
-LEAST_RANGE = 0.03  # of the opening, about 3 mm: tracked lips of a still picture stay far below it
 SMALLEST_FACE_PX = 40.0  # distance of the eyes; gaps between smaller lips are below one pixel
-CLOSED_SHARE = 0.2  # of the opening's range between its 2nd and 95th percentile in speech
-CLOSED_AT_MOST = 0.05  # about 4 mm: lips that never close have a low end of their range, too
-SPREAD_PHONES, ROUND_PHONES = frozenset({"IY", "EY", "S"}), frozenset({"W", "UW", "OW"})
-_ENDS_SO = frozenset({"EY", "OW"})  # diphthongs that reach the shape in their second half
-LEAST_OF_A_CLASS = 4
 LEAST_PAUSE_FRAMES = 3
-_ELSEWHERE_S = 0.3  # lips have long left a closure then
-
-
-@dataclass(frozen=True)
-class Closures:
-    """P, B and M whose lips are seen to meet.
-
-    Attributes:
-        reached, total: of the phones (several that touch are one) with a frame in the video.
-        by_chance: share reached when the phones are moved to other times of the speech.
-        missed: phone, start, and the least opening as a share of the range, of each that was missed.
-    """
-
-    reached: int
-    total: int
-    by_chance: float
-    missed: tuple[tuple[str, float, float], ...]
-
-
-@dataclass(frozen=True)
-class LipShape:
-    """Rounding and spreading, as distances of class means in units of the pooled standard deviation of single phones.
-
-    Attributes:
-        spread_over_round: mouth's width on IY, EY, S against W, UW, OW.
-        rounding: narrowness on W, UW, OW against phones without rounding.
-        spreading: width on IY, EY, S against phones that are neither spread nor rounded.
-        pucker: blendshapes mouthPucker + mouthFunnel, on W, UW, OW against phones without rounding.
-        n_round, n_spread: phones of each class.
-    """
-
-    spread_over_round: float
-    rounding: float
-    spreading: float
-    pucker: float
-    n_round: int
-    n_spread: int
 
 
 @dataclass(frozen=True)
@@ -158,8 +114,8 @@ def measure_lip_sync(track: FaceTrack, phonemes: pd.DataFrame) -> LipSync:
         opening=fit,
         picture_lag_s=fit.lag_s if fit is not None and trusted else None,
         picture_lag_95_s=fit.lag_95_s if fit is not None and trusted else None,
-        closures=_closures(opening, track, said, span, reasons) if enough and span else None,
-        shape=_lip_shape(width, track, said, reasons) if enough else None,
+        closures=measure_closures(opening, track, said, span, reasons) if enough and span else None,
+        shape=measure_lip_shape(width, track, said, reasons) if enough else None,
         silence=silent_lips(opening, pause_frames, span, reasons),
         cannot_tell=tuple(reasons),
     )
@@ -241,91 +197,3 @@ def _is_trusted(fit: LagFit, span: tuple[float, float] | None, reasons: list[str
 def is_peak(fit: LagFit) -> bool:
     """Whether a lag says something: inside the range, above chance, and the same for most of the seconds."""
     return not fit.at_edge and fit.beyond_chance >= LEAST_BEYOND_CHANCE and fit.lag_95_s <= MOST_UNCERTAIN_S
-
-
-def _closures(
-    opening: NDArray[np.float64],
-    track: FaceTrack,
-    said: tuple[Phone, ...],
-    span: tuple[float, float],
-    reasons: list[str],
-) -> Closures | None:
-    low, high = span
-    closing = bilabials(said)
-    if not closing:
-        reasons.append("closures: no P, B or M is said")
-        return None
-    least = [_least_opening(opening, track, phone, shift_s=0.0) for phone in closing]
-    # Lips that hardly move close nothing, even if they stay shut.
-    below = min(low + CLOSED_SHARE * (high - low), CLOSED_AT_MOST) if high - low >= LEAST_RANGE else -np.inf
-    seen = [(phone, value) for phone, value in zip(closing, least, strict=True) if np.isfinite(value)]
-    missed = tuple(
-        (phone.name, round(phone.start_s, 3), round((value - low) / max(high - low, LEAST_RANGE), 3))
-        for phone, value in seen
-        if value >= below
-    )
-    elsewhere = [
-        _least_opening(opening, track, phone, shift_s=shift_s)
-        for number, phone in enumerate(closing)
-        for shift_s in _shifts_to_other_speech(phone, said, number)
-    ]
-    known = np.array([value for value in elsewhere if np.isfinite(value)])
-    return Closures(
-        reached=len(seen) - len(missed),
-        total=len(seen),
-        by_chance=float((known < below).mean()) if known.size else 0.0,
-        missed=missed,
-    )
-
-
-def _least_opening(opening: NDArray[np.float64], track: FaceTrack, phone: Phone, *, shift_s: float) -> float:
-    """Least opening of the frames whose middles are in the phone, or within one frame of it; NaN without one.
-
-    A stop's closure is shorter than the phone, and may fall between the middles of two frames.
-    """
-    margin_s = 1.0 / track.rate_hz
-    times_s = track.middles_s - shift_s
-    inside = (times_s >= phone.start_s - margin_s) & (times_s < phone.end_s + margin_s) & np.isfinite(opening)
-    return float(opening[inside].min()) if inside.any() else np.nan
-
-
-def _shifts_to_other_speech(phone: Phone, said: tuple[Phone, ...], number: int) -> list[float]:
-    """Shifts that bring the phone's middle to that of other phones, every seventh from a start that differs."""
-    middle_s = (phone.start_s + phone.end_s) / 2
-    shifts_s = [(other.start_s + other.end_s) / 2 - middle_s for other in said[number % 7 :: 7]]
-    return [shift_s for shift_s in shifts_s if abs(shift_s) > _ELSEWHERE_S]
-
-
-def _lip_shape(
-    width: NDArray[np.float64], track: FaceTrack, said: tuple[Phone, ...], reasons: list[str]
-) -> LipShape | None:
-    pucker = track.blendshape("mouthPucker") + track.blendshape("mouthFunnel")
-    names = np.array([phone.name for phone in said])
-    widths, puckers = (np.array([_on_phone(signal, track, phone) for phone in said]) for signal in (width, pucker))
-    known = np.isfinite(widths)
-    is_round, is_spread = (np.isin(names, list(group)) & known for group in (ROUND_PHONES, SPREAD_PHONES))
-    is_unround = ~np.isin(names, list(ROUNDED)) & known
-    is_plain = is_unround & ~is_spread
-    if min(is_round.sum(), is_spread.sum(), is_plain.sum()) < LEAST_OF_A_CLASS:
-        reasons.append(f"lip shape: too few phones ({is_round.sum()} rounded, {is_spread.sum()} spread)")
-        return None
-    return LipShape(
-        spread_over_round=_contrast(widths[is_spread], widths[is_round]),
-        rounding=_contrast(widths[is_unround], widths[is_round]),
-        spreading=_contrast(widths[is_spread], widths[is_plain]),
-        pucker=_contrast(puckers[is_round], puckers[is_unround]),
-        n_round=int(is_round.sum()),
-        n_spread=int(is_spread.sum()),
-    )
-
-
-def _on_phone(signal: NDArray[np.float64], track: FaceTrack, phone: Phone) -> float:
-    """Mean over the phone, or over the half in which a diphthong reaches the shape that counts; NaN unseen."""
-    from_s = (phone.start_s + phone.end_s) / 2 if phone.name in _ENDS_SO else phone.start_s
-    return float(np.interp(np.linspace(from_s, phone.end_s, 7), track.middles_s, signal).mean())
-
-
-def _contrast(higher: NDArray[np.float64], lower: NDArray[np.float64]) -> float:
-    """Distance of the means over the pooled standard deviation; positive where `higher` is."""
-    spread = np.sqrt((higher.var() + lower.var()) / 2)
-    return float((higher.mean() - lower.mean()) / max(spread, 1e-9))

@@ -45,7 +45,9 @@ def test_a_good_video_is_found_good(talking: Talking) -> None:
     assert lips.closures is not None
     assert lips.closures.total == 4
     assert lips.closures.reached == 4
-    assert lips.closures.by_chance < 0.6
+    assert lips.closures.elsewhere is not None
+    assert lips.closures.elsewhere < 0.6
+    assert lips.closures.missed == ()
     assert lips.silence is not None
     assert lips.silence.share_of_range is not None
     assert lips.silence.share_of_range < 0.03
