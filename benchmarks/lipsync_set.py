@@ -10,9 +10,9 @@ picture alone, without the aligner's errors. The sound's own lag against the pho
 Columns: seconds of speech; correlation of opening and openness at its best lag; that lag, and the picture against the
 sound, each with half of its 95 % range; the correlation with shifted phones, and the standard deviation of chance; P, B
 and M closed, and the share of other phones at which the lips look closed, too; contrasts of the mouth's width (spread
-over round, rounding, spreading) and of pucker, in standard deviations; lips in pauses and on a frozen face, trembling of the
-head and of a frozen one, shape against the portrait and its largest drift, all in thousandths of the eyes' distance;
-the largest colour drift (CIE 1976); blinks a minute.
+over round, rounding, spreading) and of pucker, in standard deviations; lips in pauses and on a frozen face, trembling
+of the head and of a frozen one, shape against the portrait and its largest drift, all in thousandths of the eyes'
+distance; the largest colour drift (CIE 1976); blinks a minute.
 
 Belongs here: making the videos, the tables. Does not belong here: the measures (s2v_pipeline/video).
 """

@@ -93,7 +93,7 @@ class FaceTrack:
     @property
     def middles_s(self) -> NDArray[np.float64]:
         """(n,) float64: the times that the frames show, which are the middles of their spans on the player's clock."""
-        return float(self.start_s) + (self.frames + 0.5) / float(self.fps)
+        return np.asarray(float(self.start_s) + (self.frames + 0.5) / float(self.fps), np.float64)
 
     @property
     def end_s(self) -> float:
