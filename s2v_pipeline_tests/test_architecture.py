@@ -45,7 +45,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "installed": (),
     "findings": (),
     "doctor_wan": (*BASE, "machine", "installed", "findings"),
-    "doctor": (*BASE, "machine", "installed", "faces", "findings", "doctor_wan"),
+    "doctor_ctc": (*BASE, "findings", "alignment.ctc"),
+    "doctor": (*BASE, "machine", "installed", "faces", "findings", "doctor_wan", "doctor_ctc"),
     # The stages, along the flow.
     "faces": BASE,
     "inputs": (*BASE, "faces"),

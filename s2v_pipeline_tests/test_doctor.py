@@ -15,11 +15,12 @@ from s2v_pipeline.doctor import diagnose
 from s2v_pipeline.findings import Finding
 from s2v_pipeline.setting_groups import Settings
 from s2v_pipeline.settings import resolve_settings
+from s2v_pipeline_tests.alignment.ctc_checkpoints import NEEDS_TORCH, PHONEMES, copied
 
 NAMES = (
     "python", "package", "dependencies", "opencv", "codecs", "face model", "ray", "ray cluster", "cpus", "memory",
     "shared memory", "disk", "folder inputs", "folder artifacts", "folder dagster_home", "port dagster_port",
-    "port file_port", "gpus", "extra wan", "weights wan",
+    "port file_port", "ctc checkpoint", "gpus", "extra wan", "weights wan",
 )  # fmt: skip
 
 
@@ -231,3 +232,41 @@ def test_gpus_are_those_that_nvidia_smi_names(
     finding = found(settings(tmp_path), "gpus")
     assert finding.status == status
     assert detail in finding.detail
+
+
+def test_no_ctc_checkpoint_is_a_problem_only_for_who_asks_for_one(tmp_path: Path) -> None:
+    finding = found(settings(tmp_path), "ctc checkpoint")
+    assert (finding.status, "not set" in finding.detail) == ("ok", True)
+    finding = found(settings(tmp_path, alignment={"aligner": "ctc"}), "ctc checkpoint")
+    assert finding.status == "problem"
+    assert "S2V_ALIGNMENT__CTC_CHECKPOINT" in finding.cure
+
+
+@NEEDS_TORCH
+def test_a_ctc_checkpoint_is_loaded(tmp_path: Path) -> None:
+    finding = found(settings(tmp_path, alignment={"ctc_checkpoint": str(PHONEMES)}), "ctc checkpoint")
+    assert finding.status == "ok"
+    assert "phonemes, a frame every 20 ms" in finding.detail
+
+
+@NEEDS_TORCH
+def test_a_broken_ctc_checkpoint_is_a_problem_where_it_would_be_used(tmp_path: Path) -> None:
+    folder = copied(tmp_path / "checkpoint")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    broken = found(settings(tmp_path, alignment={"ctc_checkpoint": str(folder)}), "ctc checkpoint")
+    assert (broken.status, str(weights) in broken.detail) == ("problem", True)
+    assert "whole folder" in broken.cure
+    unused = {"ctc_checkpoint": str(folder), "aligner": "recogniser"}
+    finding = found(settings(tmp_path, alignment=unused), "ctc checkpoint")
+    assert (finding.status, "not used while alignment.aligner is recogniser" in finding.detail) == ("warning", True)
+
+
+def test_a_ctc_checkpoint_without_its_extra_is_told_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "s2v_pipeline.alignment.ctc", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    finding = found(settings(tmp_path, alignment={"ctc_checkpoint": str(PHONEMES)}), "ctc checkpoint")
+    assert finding.status == "problem"
+    assert finding.cure.endswith("'.[ctc]'")

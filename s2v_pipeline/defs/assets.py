@@ -121,7 +121,7 @@ def audio_features(
     group_name=GROUP,
     kinds={"pandas", "parquet"},
     owners=OWNERS,
-    code_version="2",
+    code_version="3",
     retry_policy=RETRIES,
 )
 def phoneme_alignments(
@@ -141,7 +141,8 @@ def phoneme_alignments(
         speech = analysed_path(audio_features.attrs, context.partition_key, store)
         waveform = read_waveform(speech, rate_hz=ANALYSIS_RATE_HZ)
         segments, own = audio_features.attrs["segments"], alignment_settings(context, pipeline)
-        alignment = align_speech(waveform, speech_inputs.transcript, segments, own)
+        denoised = bool(clean_up_report(audio_features.attrs)["denoised"])
+        alignment = align_speech(waveform, speech_inputs.transcript, segments, own, is_denoised=denoised)
         table = alignment.phonemes
         table.attrs.update(method=alignment.method, fallbacks=list(alignment.fallbacks), notes=list(alignment.notes))
         for fallback in alignment.fallbacks:
