@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from s2v_pipeline.errors import SettingsError
-from s2v_pipeline.setting_groups import MAX_FPS_NUMERATOR, PER_INPUT, PRESETS, Quality, Settings, WanSettings
+from s2v_pipeline.setting_groups import PER_INPUT, PRESETS, Quality, Settings, WanSettings
+from s2v_pipeline.video_settings import MAX_FPS_NUMERATOR
 from s2v_pipeline.settings import (
     MAX_SETTINGS_BYTES,
     PROJECT_FILE,

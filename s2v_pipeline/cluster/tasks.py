@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from s2v_pipeline.chunks.latents import load_carry, load_latents, load_notes, sa
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.encode import encode_clip
+from s2v_pipeline.clips.encoders import ENCODER_SOURCE, SOFTWARE, encoding_of
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
 from s2v_pipeline.generation.registry import generator_names, generator_profile, import_generator, load_generator
@@ -110,13 +111,17 @@ class GenerateChunk:
 
 @dataclass(frozen=True)
 class RenderClip:
-    """Decode one chunk's latents to frames and encode them to one clip."""
+    """Decode one chunk's latents to frames and encode them to one clip.
+
+    `encoder` is FFmpeg's name of the encoder, the same for all clips of a video.
+    """
 
     spec: GeneratorSpec
     request: ChunkRequest
     latents: ChunkFile
     video: VideoSettings
     store: ArtifactStore
+    encoder: str = SOFTWARE["h264"]
 
     @property
     def label(self) -> str:
@@ -126,8 +131,8 @@ class RenderClip:
     @property
     def key(self) -> str:
         """Hash of what the clip depends on: the latents and everything that changes their encoding."""
-        encoding: Mapping[str, object] = self.video.model_dump(mode="json", exclude={"audio_kbps", "framing"})
-        return content_key({"latents": self.latents.key, "encoding": dict(encoding), "code": CLIP_CODE_VERSION})
+        encoding = encoding_of(self.video, self.encoder)
+        return content_key({"latents": self.latents.key, "encoding": encoding, "code": CLIP_CODE_VERSION})
 
     def run(self) -> ChunkFile:
         """See `Task`."""
@@ -144,10 +149,10 @@ class RenderClip:
                 CLIPS_ASSET,
                 self.request.input_id,
                 part,
-                lambda path: _encode(path, batches, self.request, self.video),
+                lambda path: _encode(path, batches, self.request, self.video, self.encoder),
                 key=key,
                 made_by=generator.fingerprint,
-                sources={LATENTS_ASSET: self.latents.key},
+                sources={LATENTS_ASSET: self.latents.key, ENCODER_SOURCE: self.encoder},
             )
         return _chunk_file(self.request, part, key, made, started_at, self.latents.notes)
 
@@ -167,7 +172,9 @@ class WarmUp:
             import_generator(self.generator)
 
 
-def _encode(path: Path, batches: Iterator[FrameBatch], request: ChunkRequest, video: VideoSettings) -> None:
+def _encode(
+    path: Path, batches: Iterator[FrameBatch], request: ChunkRequest, video: VideoSettings, encoder: str
+) -> None:
     encode_clip(
         batches,
         path,
@@ -176,6 +183,7 @@ def _encode(path: Path, batches: Iterator[FrameBatch], request: ChunkRequest, vi
         width_px=request.width_px,
         height_px=request.height_px,
         settings=video,
+        encoder=encoder,
     )
 
 
