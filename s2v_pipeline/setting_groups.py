@@ -20,6 +20,7 @@ Quality = Literal["low", "medium", "high", "ultra"]
 Layer = Mapping[str, Any]
 """Nested values as TOML gives them: {"video": {"width_px": 720}}."""
 
+
 class InputSettings(Group):
     """Limits on what the user gives; checked before anything large is decoded."""
 

@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.setting_groups import PER_INPUT, PRESETS, Quality, Settings, WanSettings
-from s2v_pipeline.video_settings import MAX_FPS_NUMERATOR
 from s2v_pipeline.settings import (
     MAX_SETTINGS_BYTES,
     PROJECT_FILE,
@@ -25,6 +24,7 @@ from s2v_pipeline.settings import (
     read_settings_file,
     resolve_settings,
 )
+from s2v_pipeline.video_settings import MAX_FPS_NUMERATOR
 
 LAYER_NAMES = ("s2v.toml", "environment", "settings.toml", "flags")
 

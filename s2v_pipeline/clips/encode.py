@@ -12,8 +12,8 @@ What makes clips fit together by copying packets:
   therefore the same bytes for every clip of one video (libx264, x264.h: b_stitchable). x265 and SVT-AV1 write the same
   bytes without being asked; VP9 has none. Stitching compares them.
 
-SVT-AV1 and libvpx do look ahead and hide frames for later reference, but pack them into one packet with a shown frame, so
-that packets stay one a frame, in order.
+SVT-AV1 and libvpx do look ahead and hide frames for later reference, but pack them into one packet with a shown frame,
+so that packets stay one a frame, in order.
 
 One thread a clip: workers run side by side, and the same frames give the same bytes.
 """
@@ -72,8 +72,8 @@ def encode_clip(
 ) -> ClipInfo:
     """Write the frames as an MP4 with one stream of the codec, batch by batch; not atomic by itself.
 
-    BT.709, limited range, converted with that matrix and tagged so. Of `settings` the codec, bit depth, quality or rate,
-    and speed count.
+    BT.709, limited range, converted with that matrix and tagged so. Of `settings` the codec, bit depth, quality or
+    rate, and speed count.
 
     Args:
         batches: the frames in order, together exactly `frames`.

@@ -49,7 +49,13 @@ _SVT_AV1_PARAMS = "lp=1:irefresh-type=2"
 
 # Speeds by x264's names -> SVT-AV1's preset (0 slow to 13 fast), libvpx's cpu-used (0 slow to 5 fast with "good").
 _SVT_AV1_PRESETS = {
-    **{"ultrafast": 12, "superfast": 11, "veryfast": 10, "faster": 9, "fast": 8, "medium": 6, "slow": 4},
+    "ultrafast": 12,
+    "superfast": 11,
+    "veryfast": 10,
+    "faster": 9,
+    "fast": 8,
+    "medium": 6,
+    "slow": 4,
 }
 _VP9_CPU_USED = {"ultrafast": 5, "superfast": 5, "veryfast": 4, "faster": 4, "fast": 3, "medium": 2, "slow": 1}
 # NVENC's p1 (fast) to p7; the others have names of their own and take their default.
@@ -75,15 +81,16 @@ def own_quality(encoder: str, crf: int) -> int:
     """
     if encoder == "libx264":
         return crf
-    slope, offset, most = _QUALITY_FITS.get(encoder, (1.0, 0.0, 51))
-    return max(1, min(most, round(slope * crf + offset)))
+    slope, offset, least, most = _QUALITY_FITS.get(encoder, (1.0, 0.0, 1, 51))
+    return max(least, min(most, round(slope * crf + offset)))
 
 
-# (slope, offset, most) of the encoder's number over x264's.
-_QUALITY_FITS: Mapping[str, tuple[float, float, int]] = {
-    "libx265": (1.0, 1.0, 51),
-    "libsvtav1": (1.9, -8.0, 63),
-    "libvpx-vp9": (1.9, -10.0, 63),
+# (slope, offset, least, most) of the encoder's number over x264's. SVT-AV1 4 in 10 bits gets flat pictures that change at
+# once wrong by more the lower the number is (by 3 % at 20); 20 is already beyond what eyes tell apart.
+_QUALITY_FITS: Mapping[str, tuple[float, float, int, int]] = {
+    "libx265": (1.17, -0.2, 1, 51),
+    "libsvtav1": (3.1, -25.3, 20, 63),
+    "libvpx-vp9": (2.75, -23.0, 1, 63),
 }
 
 

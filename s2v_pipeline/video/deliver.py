@@ -1,7 +1,8 @@
 """The last stage: from clips to the delivered file, its poster, contact sheet and metadata.
 
-Belongs here: the order of the steps, names of the delivered files, what generation_metadata.json says.
-Does not belong here: joining and muxing (mux), drawing (frames), deciding whether the video may go out (defs.checks).
+Belongs here: the order of the steps, names of the delivered files.
+Does not belong here: joining and muxing (mux), drawing (frames), what generation_metadata.json says (description),
+deciding whether the video may go out (defs.checks).
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,16 @@ from s2v_pipeline import __version__
 from s2v_pipeline.artifacts import ArtifactStore, content_key, file_sha256
 from s2v_pipeline.audio.tracks import delivered_path
 from s2v_pipeline.chunks.manifest import ChunkManifest
+from s2v_pipeline.clips.encoders import ENCODER_SOURCE, SOFTWARE
 from s2v_pipeline.inputs.speech_input import SpeechInput
-from s2v_pipeline.setting_groups import Settings
+from s2v_pipeline.setting_groups import Settings, VideoSettings
+from s2v_pipeline.video.assembled import AssembledVideo
+from s2v_pipeline.video.description import describe
 from s2v_pipeline.video.frames import SheetLabels, write_contact_sheet, write_poster
 from s2v_pipeline.video.manifest import FinalVideo
-from s2v_pipeline.video.mux import AssembledVideo, assemble_video
+from s2v_pipeline.video.mux import assemble_video
 from s2v_pipeline.video.poster import choose_poster_frame
+from s2v_pipeline.video_settings import CODECS_OF
 
 ASSET = "final_videos"
 POSTER_PART = "poster.jpg"
@@ -66,10 +70,10 @@ def deliver_video(
         {
             "clips": [clip.key for clip in clips.chunks],
             "speech": clean_up["delivered"]["sha256"],
-            "kbps": settings.video.audio_kbps,
+            **_muxing(settings.video),
         }
     )
-    video_part = f"{input_id}.mp4"
+    video_part = f"{input_id}.{settings.video.container}"
 
     # 1. the video
     written: list[AssembledVideo] = []
@@ -89,6 +93,9 @@ def deliver_video(
         )
 
     video = store.write(ASSET, input_id, video_part, write_video, key=key, made_by=made_by)
+    for container in CODECS_OF:  # a video of an earlier setting would be taken for this one
+        if container != settings.video.container:
+            store.remove(ASSET, input_id, f"{input_id}.{container}")
     probe = written[0].probe
     record = store.provenance(ASSET, input_id, video_part)
     if record is None:
@@ -119,7 +126,17 @@ def deliver_video(
     caption_parts, no_captions = _copy_captions(store, input_id, phonemes, made_by)
 
     # 4. what made it
-    document = _metadata(speech, clean_up, phonemes, clips, settings, written[0], record.sha256, run_id)
+    document = describe(
+        speech,
+        clean_up,
+        phonemes,
+        clips,
+        settings,
+        written[0],
+        video_sha256=record.sha256,
+        encoders=_encoders(clips, store),
+        run_id=run_id,
+    )
     document["captions"] = {
         "files": list(caption_parts),
         "none_because": no_captions or None,
@@ -150,6 +167,24 @@ def deliver_video(
         video_s=probe.video_duration_s,
         audio_s=probe.audio_duration_s,
     )
+
+
+def _muxing(video: VideoSettings) -> dict[str, object]:
+    """What of the settings changes how clips and speech become a file, for its key."""
+    used: dict[str, object] = {"kbps": video.audio_kbps}
+    if video.container != "mp4":
+        used["container"] = video.container
+    if video.audio_channels != "source":
+        used["channels"] = video.audio_channels
+    return used
+
+
+def _encoders(clips: ChunkManifest, store: ArtifactStore) -> list[str]:
+    """FFmpeg's names of the encoders that made the clips; normally one."""
+    records = [store.provenance(clips.asset, clips.input_id, clip.part) for clip in clips.chunks]
+    # Clips of versions that knew one encoder have no name in their records.
+    names = [(record.sources if record else {}).get(ENCODER_SOURCE, SOFTWARE["h264"]) for record in records]
+    return sorted(set(names))
 
 
 def _copy_captions(
@@ -186,81 +221,6 @@ def _phone_at(phonemes: pd.DataFrame) -> SheetLabels:
         return str(phones[max(0, int(starts.searchsorted(float(time_s), side="right")) - 1)])
 
     return phone_at
-
-
-def _metadata(
-    speech: SpeechInput,
-    clean_up: Mapping[str, Any],
-    phonemes: pd.DataFrame,
-    clips: ChunkManifest,
-    settings: Settings,
-    assembled: AssembledVideo,
-    video_sha256: str,
-    run_id: str,
-) -> dict[str, Any]:
-    probe = assembled.probe
-    return {
-        "made_by": f"s2v_pipeline {__version__}",
-        "dagster_run_id": run_id,
-        "input": {
-            "id": speech.input_id,
-            "name": speech.name,
-            "prompt": speech.prompt,
-            "transcript": speech.transcript,
-            "portrait_sha256": speech.portrait.sha256,
-            "speech_sha256": speech.speech.sha256,
-            "notes": list(speech.notes),
-        },
-        "settings": _settings_that_change_the_video(settings),
-        "clean_up": dict(clean_up),
-        "alignment": {name: phonemes.attrs[name] for name in ("method", "fallbacks", "notes")},
-        "generator": {
-            "name": clips.generator,
-            "fingerprint": clips.fingerprint,
-            "prompt_words_understood": list(clips.prompt_words),
-            "notes": list(clips.notes),
-        },
-        "chunks": [
-            {
-                "frames": [clip.frames.start_frame, clip.frames.stop_frame],
-                "clip": clip.part,
-                "made_in_this_run": clip.made,
-                "seconds": clip.seconds_s,
-            }
-            for clip in clips.chunks
-        ],
-        "video": {
-            "sha256": video_sha256,
-            "size_bytes": probe.size_bytes,
-            "frames": probe.n_frames,
-            "fps": str(probe.fps),
-            "width_px": probe.width_px,
-            "height_px": probe.height_px,
-            "codec": probe.codec,
-            "pix_fmt": probe.pix_fmt,
-            "color": asdict(probe.color),
-            "faststart": probe.faststart,
-            "video_s": float(probe.video_duration_s),
-            "audio_s": float(probe.audio_duration_s),
-            "speech_s": float(assembled.speech_duration_s),
-            "video_minus_audio_ms": round(1000 * float(assembled.video_minus_audio_s), 3),
-            "audio_codec": probe.audio_codec,
-            "audio_rate_hz": probe.audio_rate_hz,
-            "audio_resampled": assembled.resampled,
-        },
-    }
-
-
-def _settings_that_change_the_video(settings: Settings) -> dict[str, Any]:
-    """What a reader needs to judge the video or make it again; names of this machine's folders are left out."""
-    shown = settings.model_dump(
-        mode="json", include={"video", "audio", "generation", "wan"}, exclude={"wan": {"weights"}}
-    )
-    if settings.generation.generator != "wan_s2v":
-        del shown["wan"]
-    else:
-        shown["wan"]["loras"] = [Path(lora).name for lora in settings.wan.loras]
-    return shown
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
