@@ -87,7 +87,7 @@ class DeliverySettings(Group):
     streaming: bool = Field(False, description="also HLS and DASH, in the folder streaming/ beside the video")
     ladder: Numbers = Field(
         (360, 540, 720, 1080),
-        description="shorter sides of the streams' pictures in pixels; larger ones than the video's are left out, its own is in",
+        description="shorter sides of the streams' pictures in pixels, up to the video's; its own is always there",
     )
     embed_captions: bool = Field(True, description="captions inside the file, too, where there is a transcript")
     chapters: bool = Field(True, description="chapters at pauses, where there is a transcript and at least two fit")

@@ -85,8 +85,8 @@ def own_quality(encoder: str, crf: int) -> int:
     return max(least, min(most, round(slope * crf + offset)))
 
 
-# (slope, offset, least, most) of the encoder's number over x264's. SVT-AV1 4 in 10 bits gets flat pictures that change at
-# once wrong by more the lower the number is (by 3 % at 20); 20 is already beyond what eyes tell apart.
+# (slope, offset, least, most) of the encoder's number over x264's. In 10 bits SVT-AV1 gets flat pictures that change at
+# once wrong, by more the lower the number is (a third of the luma at 1, 4 % at 16); 20 is already very fine.
 _QUALITY_FITS: Mapping[str, tuple[float, float, int, int]] = {
     "libx265": (1.17, -0.2, 1, 51),
     "libsvtav1": (3.1, -25.3, 20, 63),
