@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,9 @@ from s2v_pipeline.clips.encoders import ENCODER_SOURCE, SOFTWARE
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import Settings, VideoSettings
 from s2v_pipeline.video.assembled import AssembledVideo
+from s2v_pipeline.video.captions import Inside, chapters_at_pauses, read_cues
 from s2v_pipeline.video.description import describe
+from s2v_pipeline.video.extras import Delivered, write_extras
 from s2v_pipeline.video.frames import SheetLabels, write_contact_sheet, write_poster
 from s2v_pipeline.video.manifest import FinalVideo
 from s2v_pipeline.video.mux import assemble_video
@@ -66,11 +69,14 @@ def deliver_video(
     made_by = f"s2v_pipeline {__version__}"
     clip_paths = [store.read_path("rendered_clips", input_id, clip.part) for clip in clips.chunks]
     sound = delivered_path(clean_up, input_id, store)
+    captions = _captions_text(store, input_id, phonemes)
+    inside = _inside(captions, phonemes, speech, settings)
     key = content_key(
         {
             "clips": [clip.key for clip in clips.chunks],
             "speech": clean_up["delivered"]["sha256"],
             **_muxing(settings.video),
+            **({"inside": json.dumps(asdict(inside), default=str)} if inside.cues or inside.chapters else {}),
         }
     )
     video_part = f"{input_id}.{settings.video.container}"
@@ -88,6 +94,7 @@ def deliver_video(
                 fps=clips.fps,
                 settings=settings.video,
                 metadata={"title": speech.name, "comment": f"{made_by}, generator {clips.generator}"},
+                inside=inside,
                 on_progress=on_progress,
             )
         )
@@ -125,7 +132,30 @@ def deliver_video(
     # 3. captions, under the names that players look for beside it
     caption_parts, no_captions = _copy_captions(store, input_id, phonemes, made_by)
 
-    # 4. what made it
+    # 4. what was asked for beside it
+    encoders = _encoders(clips, store)
+    extra_parts = write_extras(
+        Delivered(
+            asset=ASSET,
+            input_id=input_id,
+            video=video,
+            clips=clip_paths,
+            frame_counts=[len(clip.frames) for clip in clips.chunks],
+            fps=clips.fps,
+            width_px=probe.width_px,
+            height_px=probe.height_px,
+            speech=sound,
+            captions=captions,
+            title=speech.name,
+            encoder=encoders[0],
+            key=key,
+            made_by=made_by,
+        ),
+        settings,
+        store,
+    )
+
+    # 5. what made it
     document = describe(
         speech,
         clean_up,
@@ -134,14 +164,17 @@ def deliver_video(
         settings,
         written[0],
         video_sha256=record.sha256,
-        encoders=_encoders(clips, store),
+        encoders=encoders,
         run_id=run_id,
     )
     document["captions"] = {
         "files": list(caption_parts),
         "none_because": no_captions or None,
         "notes": list(phonemes.attrs.get("caption_notes", [])),
+        "embedded": len(inside.cues),
     }
+    document["chapters"] = [{"start_s": float(each.start_s), "title": each.title} for each in inside.chapters]
+    document["extras"] = list(extra_parts)
     store.write(
         ASSET,
         input_id,
@@ -166,7 +199,23 @@ def deliver_video(
         height_px=probe.height_px,
         video_s=probe.video_duration_s,
         audio_s=probe.audio_duration_s,
+        extra_parts=extra_parts,
     )
+
+
+def _captions_text(store: ArtifactStore, input_id: str, phonemes: pd.DataFrame) -> str:
+    """The WebVTT captions; '' where there are none."""
+    parts = [part for part in phonemes.attrs.get("captions", []) if part.endswith(".vtt")]
+    return store.read_path("phoneme_alignments", input_id, parts[0]).read_text(encoding="utf-8") if parts else ""
+
+
+def _inside(captions: str, phonemes: pd.DataFrame, speech: SpeechInput, settings: Settings) -> Inside:
+    """What goes into the container: captions and chapters where there is a transcript and they are wanted."""
+    cues, wanted = read_cues(captions), settings.delivery
+    chapters = ()
+    if cues and wanted.chapters:
+        chapters = chapters_at_pauses(phonemes, cues, length_s=speech.duration_s, least_s=wanted.chapter_s)
+    return Inside(cues if wanted.embed_captions else (), chapters, settings.alignment.language)
 
 
 def _muxing(video: VideoSettings) -> dict[str, object]:

@@ -23,6 +23,7 @@ import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
+from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
 from s2v_pipeline.clips.container import only_video_stream, open_mp4
@@ -32,15 +33,15 @@ from s2v_pipeline.clips.probe import probe_clip
 from s2v_pipeline.errors import MediaError
 from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.video.assembled import AssembledVideo, MuxPlan, check_assembled
+from s2v_pipeline.video.captions import Inside, add_caption_stream, caption_packets, set_chapters
 from s2v_pipeline.video.probe import probe_video
 from s2v_pipeline.video.sound import SpeechTrack, add_sound_stream, delivered_format, flac_format
 from s2v_pipeline.video.stitch import stitched_packets
 
 logger = logging.getLogger(__name__)
 
-AnyPacket: TypeAlias = (
-    "Packet[VideoStream] | Packet[AudioStream]"  # a string: the class takes no parameters at run time
-)
+# A string: the class takes no parameters at run time.
+AnyPacket: TypeAlias = "Packet[VideoStream] | Packet[AudioStream] | Packet[SubtitleStream]"
 
 Progress = Callable[[int, int], None]
 """Called with (frames written, frames of the video)."""
@@ -55,6 +56,7 @@ def assemble_video(
     fps: Fraction,
     settings: VideoSettings,
     metadata: Mapping[str, str],
+    inside: Inside | None = None,
     on_progress: Progress | None = None,
 ) -> AssembledVideo:
     """Write the video at `destination` (a temporary path; renaming it is the caller's) and check what was written.
@@ -69,6 +71,7 @@ def assemble_video(
         fps: frames a second.
         settings: container, audio_kbps and audio_channels are used; codec and size of the picture are the clips'.
         metadata: tags of the container that it has names for, such as title, comment, artist, date.
+        inside: captions and chapters; none for neither.
         on_progress: told about every frame written.
 
     Raises:
@@ -96,7 +99,7 @@ def assemble_video(
     if plan.resampled and plan.sound_codec == "aac":
         logger.warning("speech of %d Hz is resampled to %d Hz for AAC", source.rate_hz, plan.sound.rate_hz)
     try:
-        n_samples = _write(plan, destination, metadata, on_progress)
+        n_samples = _write(plan, destination, metadata, inside or Inside(), on_progress)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(
             f"the video must be written to {destination.name}",
@@ -113,7 +116,9 @@ def assemble_video(
     return assembled
 
 
-def _write(plan: MuxPlan, destination: Path, metadata: Mapping[str, str], on_progress: Progress | None) -> int:
+def _write(
+    plan: MuxPlan, destination: Path, metadata: Mapping[str, str], inside: Inside, on_progress: Progress | None
+) -> int:
     """Write everything; the number of the speech's samples."""
     options = {"movflags": "+faststart", "movie_timescale": str(plan.movie_timescale)}
     if plan.container == "webm":
@@ -125,13 +130,19 @@ def _write(plan: MuxPlan, destination: Path, metadata: Mapping[str, str], on_pro
         container.metadata.update(metadata)
         video_stream = _copied_stream(container, plan.clips[0])
         audio_stream = add_sound_stream(container, plan.sound, plan.kbps, plan.sound_codec)
+        texts: Iterator[AnyPacket] = iter(())
+        if inside.cues:
+            caption_stream = add_caption_stream(container, inside.language)
+            texts = caption_packets(caption_stream, inside.cues, webm=plan.container == "webm")
+        if inside.chapters:
+            set_chapters(container, inside.chapters)
         track = SpeechTrack(plan.speech, audio_stream)
         sound: Iterator[AnyPacket] = stack.enter_context(closing(track.packets()))
         pictures = stack.enter_context(
             closing(stitched_packets(plan.clips, plan.frame_counts, fps=plan.fps, picture=plan.picture))
         )
         n_written = 0
-        for packet in heapq.merge(_onto(pictures, video_stream), sound, key=_decode_time_s):
+        for packet in heapq.merge(_onto(pictures, video_stream), sound, texts, key=_decode_time_s):
             container.mux(packet)
             if packet.stream_index == video_stream.index:
                 n_written += 1
