@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -138,7 +139,7 @@ def _add_stream(
     container: OutputContainer, encoder: str, fps: Fraction, width_px: int, height_px: int, settings: VideoSettings
 ) -> VideoStream:
     keep_quiet(encoder)
-    stream = container.add_stream(
+    added = container.add_stream(
         encoder,
         rate=fps,
         options=encoder_options(encoder, settings),
@@ -146,6 +147,7 @@ def _add_stream(
         width=width_px,
         height=height_px,
     )
+    stream = cast("VideoStream", added)
     stream.pix_fmt = pixel_format(encoder, settings.bit_depth)
     context = stream.codec_context
     context.thread_count = 1

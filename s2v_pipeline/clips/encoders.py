@@ -15,10 +15,12 @@ import logging
 import os
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, cast
 
 import av
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.video_settings import Codec, VideoSettings
@@ -172,7 +174,7 @@ def why_not(encoder: str, bit_depth: int) -> str:
     keep_quiet(encoder)
     try:
         with av.open(io.BytesIO(), "w", format="mp4") as container:
-            stream = container.add_stream(
+            added = container.add_stream(
                 encoder,
                 rate=Fraction(25),
                 options=encoder_options(encoder, VideoSettings()),
@@ -180,10 +182,11 @@ def why_not(encoder: str, bit_depth: int) -> str:
                 width=_PROBE_SIDE_PX,
                 height=_PROBE_SIDE_PX,
             )
+            stream = cast("VideoStream", added)
             stream.pix_fmt = pixel_format(encoder, bit_depth)
             stream.codec_context.thread_count = 1
             stream.codec_context.max_b_frames = 0
-            packets = []
+            packets: list[Packet[VideoStream]] = []
             for index in range(_PROBE_FRAMES):
                 frame = VideoFrame(_PROBE_SIDE_PX, _PROBE_SIDE_PX, stream.pix_fmt)
                 frame.pts, frame.time_base = index, Fraction(1, 25)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import pandas as pd
 from av.container import OutputContainer
@@ -134,7 +135,7 @@ def set_chapters(container: OutputContainer, chapters: Sequence[Chapter]) -> Non
 def add_caption_stream(container: OutputContainer, language: str) -> SubtitleStream:
     """A stream of timed text: WebVTT in WebM, 3GPP timed text (tx3g) in MP4 and MOV."""
     if container.format.name == "webm":
-        stream: SubtitleStream = container.add_mux_stream("webvtt")
+        stream = cast("SubtitleStream", container.add_mux_stream("webvtt"))
     else:
         stream = container.add_stream("mov_text")
         stream.codec_context.subtitle_header = _STYLE_HEADER
@@ -150,7 +151,7 @@ def caption_packets(stream: SubtitleStream, cues: Sequence[Cue], *, webm: bool) 
     """
     for cue in cues:
         text = cue.text.encode() if webm else html.unescape(cue.text).encode()
-        packet: Packet[SubtitleStream] = Packet(text if webm else len(text).to_bytes(2, "big") + text)
+        packet = cast("Packet[SubtitleStream]", Packet(text if webm else len(text).to_bytes(2, "big") + text))
         packet.pts = packet.dts = cue.start_ms
         packet.duration = cue.end_ms - cue.start_ms
         packet.time_base = _MS

@@ -26,7 +26,7 @@ from s2v_pipeline.clips.encoders import ENCODER_SOURCE, SOFTWARE
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import Settings, VideoSettings
 from s2v_pipeline.video.assembled import AssembledVideo
-from s2v_pipeline.video.captions import Inside, chapters_at_pauses, read_cues
+from s2v_pipeline.video.captions import Chapter, Inside, chapters_at_pauses, read_cues
 from s2v_pipeline.video.description import describe
 from s2v_pipeline.video.extras import Delivered, write_extras
 from s2v_pipeline.video.frames import SheetLabels, write_contact_sheet, write_poster
@@ -212,7 +212,7 @@ def _captions_text(store: ArtifactStore, input_id: str, phonemes: pd.DataFrame) 
 def _inside(captions: str, phonemes: pd.DataFrame, speech: SpeechInput, settings: Settings) -> Inside:
     """What goes into the container: captions and chapters where there is a transcript and they are wanted."""
     cues, wanted = read_cues(captions), settings.delivery
-    chapters = ()
+    chapters: tuple[Chapter, ...] = ()
     if cues and wanted.chapters:
         chapters = chapters_at_pauses(phonemes, cues, length_s=speech.duration_s, least_s=wanted.chapter_s)
     return Inside(cues if wanted.embed_captions else (), chapters, settings.alignment.language)

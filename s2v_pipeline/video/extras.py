@@ -22,7 +22,7 @@ from s2v_pipeline.setting_groups import Settings
 from s2v_pipeline.video.audio_file import write_audio_file
 from s2v_pipeline.video.ladder import rungs, scaled_clips
 from s2v_pipeline.video.small_pictures import write_preview, write_thumbnails
-from s2v_pipeline.video.streaming import write_stream
+from s2v_pipeline.video.streaming import StreamSound, write_stream
 
 STREAM_FOLDER = "streaming"
 STREAM_PART = "streaming.json"
@@ -146,7 +146,7 @@ def _stream(path: Path, *, of: Delivered, settings: Settings, store: ArtifactSto
                 temporary,
                 frame_counts=of.frame_counts,
                 fps=of.fps,
-                audio_kbps=settings.video.audio_kbps,
+                sound=StreamSound(settings.video.audio_kbps, settings.video.audio_channels),
                 captions=of.captions,
                 language=settings.alignment.language,
             )

@@ -96,9 +96,11 @@ def _check(
     exact: bool,
 ) -> None:
     """Pictures' segments must be the chunks; sound's packets do not end where frames do, so theirs nearly."""
-    slack_s = 0 if exact else max(frame_s, Fraction(1, 4))  # a packet of AAC at 8 kHz lasts 0.128 s, and has two ends
-    starts = [sum(lengths_s[:index]) for index in range(len(lengths_s))]
-    found = [sum(found_s[:index]) for index in range(len(found_s))]
+    slack_s = (
+        Fraction(0) if exact else max(frame_s, Fraction(1, 4))
+    )  # a packet of AAC at 8 kHz lasts 0.128 s, and has two ends
+    starts = [sum(lengths_s[:index], Fraction(0)) for index in range(len(lengths_s))]
+    found = [sum(found_s[:index], Fraction(0)) for index in range(len(found_s))]
     if len(found) != len(starts) or any(abs(a - b) > slack_s for a, b in zip(found, starts, strict=False)):
         raise MediaError(
             f"segments of rendition {number} in {folder.name} must start at the chunks",

@@ -11,7 +11,7 @@ sizes and of the sound begin at chunks. The unmarked key frames inside a segment
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,7 +29,7 @@ from s2v_pipeline.clips.probe import probe_clip
 from s2v_pipeline.errors import MediaError
 from s2v_pipeline.timebase import frame_start_s
 from s2v_pipeline.video.playlists import HLS_NAME, MPD_NAME, finish_playlists, hevc_codecs
-from s2v_pipeline.video.sound import SpeechTrack, aac_format, add_sound_stream, flac_format
+from s2v_pipeline.video.sound import SpeechTrack, add_sound_stream, delivered_format, flac_format
 from s2v_pipeline.video.stitch import stitched_packets
 
 _INIT_NAME = "init_$RepresentationID$.mp4"
@@ -43,6 +43,14 @@ _OPTIONS = {
     "seg_duration": "0.001",  # less than a frame: the marks alone decide
     "adaptation_sets": "id=0,streams=v id=1,streams=a",
 }
+
+
+@dataclass(frozen=True)
+class StreamSound:
+    """Bit rate and channels ("source", "mono" or "stereo") of a stream's sound."""
+
+    kbps: int
+    channels: str = "source"
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ def write_stream(
     *,
     frame_counts: Sequence[int],
     fps: Fraction,
-    audio_kbps: int,
+    sound: StreamSound,
     captions: str = "",
     language: str = "en",
 ) -> Stream:
@@ -79,7 +87,7 @@ def write_stream(
         folder: where the files go; a temporary one, as nothing here is atomic.
         frame_counts: planned frames of each clip.
         fps: frames a second.
-        audio_kbps: of the sound, AAC whatever the codec of the picture.
+        sound: AAC whatever the codec of the picture.
         captions: text of a WebVTT file, as a rendition of its own; '' for none.
         language: of the speech, as a tag.
 
@@ -88,7 +96,7 @@ def write_stream(
     """
     starts_s, picture = _starts(frame_counts, fps), probe_clip(ladder[-1][0]).picture
     try:
-        sizes, n_samples, rate_hz = _write(ladder, speech, folder, frame_counts, fps, audio_kbps, language)
+        sizes, n_samples, rate_hz = _write(ladder, speech, folder, frame_counts, fps, sound, language)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(
             f"the stream must be written to {folder.name}",
@@ -102,7 +110,7 @@ def write_stream(
         audio_s=Fraction(n_samples, rate_hz),
         fps=fps,
         codecs=hevc_codecs(picture.extradata) if picture.codec == FORMAT_NAMES["h265"] else "",
-        channels=flac_format(speech).channels,
+        channels=delivered_format(flac_format(speech), "aac", sound.channels).channels,
         captions=captions,
         language=language,
     )
@@ -115,7 +123,7 @@ def _write(
     folder: Path,
     frame_counts: Sequence[int],
     fps: Fraction,
-    audio_kbps: int,
+    wanted: StreamSound,
     language: str,
 ) -> tuple[tuple[tuple[int, int], ...], int, int]:
     """(sizes, samples of the speech, their rate)."""
@@ -126,7 +134,7 @@ def _write(
     with ExitStack() as stack:
         container = stack.enter_context(av.open(output, "w", format="dash", container_options=_OPTIONS))
         streams = [_copied_stream(container, clips[0]) for clips in ladder]
-        sound = add_sound_stream(container, aac_format(source), audio_kbps)
+        sound = add_sound_stream(container, delivered_format(source, "aac", wanted.channels), wanted.kbps)
         sound.metadata["language"] = language
         track = SpeechTrack(speech, sound)
         packets: list[Iterator[Any]] = [stack.enter_context(closing(_marked(track.packets(), starts_s)))]
@@ -151,7 +159,7 @@ def _starts(frame_counts: Sequence[int], fps: Fraction) -> tuple[Fraction, ...]:
     return tuple(frame_start_s(sum(frame_counts[:index]), fps) for index in range(len(frame_counts)))
 
 
-def _marked(packets: Iterator[Any], starts_s: Sequence[Fraction], stream: VideoStream | None = None) -> Iterator[Any]:
+def _marked(packets: Iterator[Any], starts_s: Sequence[Fraction], stream: VideoStream | None = None) -> Generator[Any]:
     """The packets, of which the first at or after each start alone is marked as a key frame.
 
     A sound's packets before 0, its encoder's priming, belong to the first segment.
