@@ -3,7 +3,7 @@
 Makes a few seconds from the sample's portrait, swaying, with the sample's voice, in chunks, through `clips.encode` and
 `video.mux`; reads each file back with FFmpeg (through PyAV) and, with --browser, plays it in headless Chromium: a
 second from the start, a seek, the rest to the end, listening. Then the same for HLS (hls.js) and DASH (dash.js).
-Nothing is written outside a temporary folder. --browser needs Chromium, npm with a registry, and `pip install playwright`.
+Nothing is written outside a temporary folder. --browser needs Chromium, npm with a registry, and playwright from PyPI.
 
     python benchmarks/delivery.py --seconds 6 --side 512
     python benchmarks/delivery.py --seconds 6 --side 512 --browser

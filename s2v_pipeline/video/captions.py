@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
@@ -41,6 +41,16 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\
 """
 
 
+# Containers name languages by ISO 639-2/T; those that people speak into videos most.
+_THREE_LETTERS: Mapping[str, str] = dict(
+    re.findall(
+        r"(..):(...)",
+        "ar:ara cs:ces da:dan de:deu el:ell en:eng es:spa fi:fin fr:fra he:heb hi:hin hu:hun id:ind it:ita ja:jpn "
+        "ko:kor nb:nob nl:nld no:nor pl:pol pt:por ro:ron ru:rus sv:swe th:tha tr:tur uk:ukr vi:vie zh:zho",
+    )
+)
+
+
 @dataclass(frozen=True)
 class Cue:
     """Text that is shown from `start_ms` to `end_ms`; `text` is escaped as WebVTT has it."""
@@ -66,6 +76,15 @@ class Inside:
     cues: tuple[Cue, ...] = ()
     chapters: tuple[Chapter, ...] = ()
     language: str = "en"
+
+
+def three_letters(language: str) -> str:
+    """A tag such as pt-BR as containers have it, por; und (undetermined) for one that is not in the table here.
+
+    MOV has numbers for fewer languages, under older names; FFmpeg leaves out those that it does not find.
+    """
+    primary = language.partition("-")[0].lower()
+    return primary if len(primary) == 3 else _THREE_LETTERS.get(primary, "und")
 
 
 def read_cues(vtt: str) -> tuple[Cue, ...]:
@@ -140,7 +159,7 @@ def add_caption_stream(container: OutputContainer, language: str) -> SubtitleStr
         stream = container.add_stream("mov_text")
         stream.codec_context.subtitle_header = _STYLE_HEADER
     stream.time_base = _MS
-    stream.metadata["language"] = language
+    stream.metadata["language"] = three_letters(language)
     return stream
 
 

@@ -28,6 +28,7 @@ from s2v_pipeline.clips.encoders import FORMAT_NAMES
 from s2v_pipeline.clips.probe import probe_clip
 from s2v_pipeline.errors import MediaError
 from s2v_pipeline.timebase import frame_start_s
+from s2v_pipeline.video.captions import three_letters
 from s2v_pipeline.video.playlists import HLS_NAME, MPD_NAME, finish_playlists, hevc_codecs
 from s2v_pipeline.video.sound import SpeechTrack, add_sound_stream, delivered_format, flac_format
 from s2v_pipeline.video.stitch import stitched_packets
@@ -135,7 +136,7 @@ def _write(
         container = stack.enter_context(av.open(output, "w", format="dash", container_options=_OPTIONS))
         streams = [_copied_stream(container, clips[0]) for clips in ladder]
         sound = add_sound_stream(container, delivered_format(source, "aac", wanted.channels), wanted.kbps)
-        sound.metadata["language"] = language
+        sound.metadata["language"] = three_letters(language)
         track = SpeechTrack(speech, sound)
         packets: list[Iterator[Any]] = [stack.enter_context(closing(_marked(track.packets(), starts_s)))]
         for clips, picture, stream in zip(ladder, pictures, streams, strict=True):
