@@ -200,6 +200,7 @@ def deliver_video(
         video_s=probe.video_duration_s,
         audio_s=probe.audio_duration_s,
         extra_parts=extra_parts,
+        audio_channels=settings.video.audio_channels,
     )
 
 
