@@ -296,9 +296,7 @@ def test_of_the_model_an_input_may_set_what_names_nothing_of_the_machine(tmp_pat
     if name in ("steps", "solver", "shift", "guidance", "negative_prompt"):
         assert read_settings_file(path, of_input=True) == {"wan": {name: 4}}
     else:
-        with pytest.raises(
-            SettingsError, match=r"may set only video, audio, generation, delivery, wan\.steps"
-        ) as caught:
+        with pytest.raises(SettingsError, match=r"may set only video, audio, .*, wan\.steps") as caught:
             read_settings_file(path, of_input=True)
         assert caught.value.got == f"wan.{name}"
 
