@@ -171,8 +171,8 @@ def deliver_video(
         "files": list(caption_parts),
         "none_because": no_captions or None,
         "notes": list(phonemes.attrs.get("caption_notes", [])),
-        "embedded": len(inside.cues),
     }
+    document["captions_embedded"] = len(inside.cues)
     document["chapters"] = [{"start_s": float(each.start_s), "title": each.title} for each in inside.chapters]
     document["extras"] = list(extra_parts)
     store.write(
