@@ -20,6 +20,7 @@ import typer
 from s2v_pipeline.errors import S2VError
 from s2v_pipeline.setting_groups import Quality
 from s2v_pipeline.settings import flatten, load_settings
+from s2v_pipeline.video_settings import CODECS_OF
 from s2v_pipeline.weights_cli import weights_app
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def generate(
         Path | None, typer.Option(help="Text file with what is said; recognised from the sound when absent.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Where a copy of the mp4 goes; its captions beside it, .srt and .vtt.")
+        Path | None, typer.Option(help="Where a copy of the video goes; its captions beside it, .srt and .vtt.")
     ] = None,
     quality: Annotated[Quality | None, typer.Option(help="Preset of size and encoding.")] = None,
     width: Annotated[int | None, typer.Option(help="Width in pixels, even.")] = None,
@@ -125,8 +126,9 @@ def inputs_list() -> None:
     sources = project.pipeline.catalogue().list()
     store = project.pipeline.store()
     for source in sources:
-        done = store.path("final_videos", source.input_id, f"{source.input_id}.mp4")
-        print(f"{source.input_id:40} {source.origin:9} {'video ' + str(done) if done.exists() else 'no video yet'}")
+        places = [store.path("final_videos", source.input_id, f"{source.input_id}.{each}") for each in CODECS_OF]
+        done = next((place for place in places if place.exists()), None)
+        print(f"{source.input_id:40} {source.origin:9} {'no video yet' if done is None else f'video {done}'}")
     folder = project.pipeline.inputs_folder()
     if not folder.exists():
         print(f"no watched folder {folder} yet: `s2v up` makes it")

@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from s2v_pipeline.chunks.latents import load_carry, load_latents, load_notes, sa
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.encode import encode_clip
+from s2v_pipeline.clips.encoders import ENCODER_SOURCE, SOFTWARE, encoding_of
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
@@ -120,6 +121,7 @@ class RenderClip:
         latents: their file.
         video: how the clip is encoded.
         store: where it goes.
+        encoder: FFmpeg's name of the encoder, the same for all clips of a video.
         counter: told about every frame.
     """
 
@@ -128,6 +130,7 @@ class RenderClip:
     latents: ChunkFile
     video: VideoSettings
     store: ArtifactStore
+    encoder: str = SOFTWARE["h264"]
     counter: FrameCounter | None = None
 
     @property
@@ -138,8 +141,8 @@ class RenderClip:
     @property
     def key(self) -> str:
         """Hash of what the clip depends on: the latents and everything that changes their encoding."""
-        encoding: Mapping[str, object] = self.video.model_dump(mode="json", exclude={"audio_kbps", "framing"})
-        return content_key({"latents": self.latents.key, "encoding": dict(encoding), "code": CLIP_CODE_VERSION})
+        encoding = encoding_of(self.video, self.encoder)
+        return content_key({"latents": self.latents.key, "encoding": encoding, "code": CLIP_CODE_VERSION})
 
     def run(self) -> ChunkFile:
         """See `Task`."""
@@ -157,10 +160,10 @@ class RenderClip:
                     CLIPS_ASSET,
                     self.request.input_id,
                     part,
-                    lambda path: _encode(path, batches, self.request, self.video, on_frame),
+                    lambda path: _encode(path, batches, self.request, self.video, self.encoder, on_frame),
                     key=key,
                     made_by=generator.fingerprint,
-                    sources={LATENTS_ASSET: self.latents.key},
+                    sources={LATENTS_ASSET: self.latents.key, ENCODER_SOURCE: self.encoder},
                 )
         elif self.counter is not None:
             self.counter.fill(len(self.request.frames))
@@ -187,6 +190,7 @@ def _encode(
     batches: Iterator[FrameBatch],
     request: ChunkRequest,
     video: VideoSettings,
+    encoder: str,
     on_frame: Callable[[], None] | None,
 ) -> None:
     encode_clip(
@@ -197,6 +201,7 @@ def _encode(
         width_px=request.width_px,
         height_px=request.height_px,
         settings=video,
+        encoder=encoder,
         on_frame=on_frame,
     )
 

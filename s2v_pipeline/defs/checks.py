@@ -195,13 +195,15 @@ def sound_is_the_original(
     A cleaned or normalised sound must lie on the original's clock, too: it is compared with the recording as well,
     which it follows without delay, though not in its noise.
     """
-    speech, _, path = _video(context, pipeline)
+    speech, video, path = _video(context, pipeline)
     _, features, _ = _tables(context, pipeline, with_phonemes=False)
     store, report = pipeline.store(), clean_up_report(features.attrs)
     given = store.read_path("speech_inputs", speech.input_id, speech.speech.name)
     chosen = delivered_path(report, speech.input_id, store)
-    difference = audio_difference(path, chosen)
-    lag_to_original = difference.lag_samples if chosen == given else audio_difference(path, given).lag_samples
+    difference = lagged = audio_difference(path, chosen, channels=video.audio_channels)
+    if chosen != given:
+        lagged = audio_difference(path, given, channels=video.audio_channels)
+    lag_to_original = lagged.lag_samples
     lags = (difference.lag_samples, lag_to_original)
     return dg.AssetCheckResult(
         passed=max(map(abs, lags)) <= _MOST_AUDIO_LAG_SAMPLES and difference.snr_db >= _LEAST_AUDIO_SNR_DB,

@@ -17,6 +17,7 @@ from s2v_pipeline.audio.tracks import analysed_path
 from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
+from s2v_pipeline.clips.encoders import choose_encoder
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
 from s2v_pipeline.defs.resources import PipelineResource
@@ -53,9 +54,11 @@ def plan_requests(
     """The plan's requests; the same in every step and process, as they follow from stored values alone.
 
     Raises:
-        SettingsError: the generator is not there, is not installed, or cannot make what the settings ask for.
+        SettingsError: the generator is not there, is not installed, or cannot make what the settings ask for; or no
+            encoder can.
     """
     check_generator(settings)
+    encoder_of(settings)  # refuses before anything is made that could not be encoded
     profile = generator_profile(settings.generation.generator)
     store = pipeline.store()
     sound = None
@@ -106,12 +109,21 @@ def clip_tasks(
     store: ArtifactStore,
     counters: Sequence[FrameCounter],
 ) -> tuple[RenderClip, ...]:
-    """One task and one counter a chunk."""
-    spec = spec_of(settings)
+    """One task and one counter a chunk; all with the encoder that works where the run is, so that the clips fit."""
+    spec, encoder = spec_of(settings), encoder_of(settings)
     return tuple(
-        RenderClip(spec, request, chunk, settings.video, store, counter)
+        RenderClip(spec, request, chunk, settings.video, store, encoder, counter)
         for request, chunk, counter in zip(requests, latents.chunks, counters, strict=True)
     )
+
+
+def encoder_of(settings: Settings) -> str:
+    """FFmpeg's name of the encoder of all clips of a video.
+
+    Raises:
+        SettingsError: none works that makes what the settings ask for.
+    """
+    return choose_encoder(settings.video.codec, settings.video.bit_depth, settings.cluster.video_encoder)
 
 
 def placement_of(settings: Settings) -> Placement:

@@ -22,6 +22,8 @@ class FinalVideo:
         size_bytes: of the video file.
         n_frames, fps, width_px, height_px: of the picture.
         video_s, audio_s: exact lengths as a player sees them.
+        audio_channels: "source" where the sound has the recording's channels, else "mono" or "stereo".
+        extra_parts: what `delivery` asked for beside it; "streaming.json" lists the files of the folder streaming/.
     """
 
     input_id: str
@@ -39,6 +41,8 @@ class FinalVideo:
     height_px: int
     video_s: Fraction
     audio_s: Fraction
+    extra_parts: tuple[str, ...] = ()
+    audio_channels: str = "source"
 
     @property
     def delivered_parts(self) -> tuple[str, ...]:
