@@ -1,4 +1,4 @@
-"""The command line: `s2v demo | generate | inputs | up | doctor | config`.
+"""The command line: `s2v demo | generate | inputs | up | verify | doctor | config`.
 
 Belongs here: flags, progress bars, what is printed. Does not belong here: any work (defs.launch, api, up, doctor).
 """
@@ -20,6 +20,7 @@ import typer
 from s2v_pipeline.errors import S2VError
 from s2v_pipeline.setting_groups import Quality
 from s2v_pipeline.settings import flatten, load_settings
+from s2v_pipeline.verify_cli import verify
 from s2v_pipeline.weights_cli import weights_app
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Settings and where they com
 app.add_typer(inputs_app, name="inputs")
 app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
+app.command()(verify)
 
 
 @app.command()

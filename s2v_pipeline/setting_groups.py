@@ -175,6 +175,32 @@ class WanSettings(_Group):
     attention: Literal["auto", "cudnn", "flash", "math"] = Field("auto", description="kernel; auto takes the fastest")
 
 
+class CredentialSettings(_Group):
+    """What the video says of itself: signed content credentials (C2PA), the IPTC source type, a visible label."""
+
+    enabled: bool = Field(True, description="sign every video and mark it as made by AI; false leaves both out")
+    certificate: Path | None = Field(
+        None, description="PEM file with the signer's certificate, then those above it; none means the test certificate"
+    )
+    private_key: Path | None = Field(None, description="PEM file with its private key, without a passphrase")
+    algorithm: Literal["auto", "es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"] = Field(
+        "auto", description="of the signature; auto takes what fits the key (ps256 for RSA)"
+    )
+    timestamp_url: str | None = Field(
+        None, pattern=r"^https?://", description="RFC 3161 time-stamp authority; it is asked for every video"
+    )
+    trust_anchors: Path | None = Field(
+        None, description="PEM file with certificates that `s2v verify` trusts; no list is fetched"
+    )
+    label: str = Field("", max_length=80, description="text drawn into a corner of every frame; empty draws none")
+    label_corner: Literal["top_left", "top_right", "bottom_left", "bottom_right"] = Field(
+        "bottom_right", description="where"
+    )
+    label_font: Path | None = Field(
+        None, description="TrueType or OpenType file; none means DejaVu Sans (Latin, Greek, Cyrillic, Arabic and more)"
+    )
+
+
 class ClusterSettings(_Group):
     """Where chunks are made."""
 
@@ -194,6 +220,7 @@ class PathSettings(_Group):
     inputs: Path = Field(Path("data/inputs"), description="the watched folder")
     artifacts: Path = Field(Path("data/artifacts"), description="what the stages make")
     dagster_home: Path = Field(Path("data/dagster"), description="Dagster's instance: run history, event logs")
+    credentials: Path = Field(Path("data/credentials"), description="the project's own test certificate and its key")
     face_model: Path | None = Field(None, description="another copy of face_landmarker.task than the packaged one")
 
 
@@ -213,6 +240,7 @@ class Settings(_Group):
     alignment: AlignmentSettings = AlignmentSettings()
     generation: GenerationSettings = GenerationSettings()
     wan: WanSettings = WanSettings()
+    credentials: CredentialSettings = CredentialSettings()
     cluster: ClusterSettings = ClusterSettings()
     paths: PathSettings = PathSettings()
     server: ServerSettings = ServerSettings()

@@ -45,7 +45,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "installed": (),
     "findings": (),
     "doctor_wan": (*BASE, "machine", "installed", "findings"),
-    "doctor": (*BASE, "machine", "installed", "faces", "findings", "doctor_wan"),
+    "doctor_credentials": (*BASE, "installed", "findings", "video.certificate"),
+    "doctor": (*BASE, "machine", "installed", "faces", "findings", "doctor_wan", "doctor_credentials"),
     # The stages, along the flow.
     "faces": BASE,
     "inputs": (*BASE, "faces"),
@@ -72,7 +73,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "api": (*BASE, "inputs", "defs"),
     "up": (*BASE, "machine", "packaged", "fileserver", "defs"),
     "weights_cli": (*BASE, "generation.wan_s2v"),
-    "cli": (*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor", "weights_cli"),
+    "verify_cli": (*BASE, "video"),
+    "cli": (*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor", "weights_cli", "verify_cli"),
     "": ("api", "errors"),  # the package's own __init__: its lazy public names
 }
 

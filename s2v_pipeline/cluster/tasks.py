@@ -19,6 +19,7 @@ from s2v_pipeline.chunks.latents import load_carry, load_latents, load_notes, sa
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.encode import encode_clip
+from s2v_pipeline.clips.label import Stamp, stamped
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
 from s2v_pipeline.generation.registry import generator_names, generator_profile, import_generator, load_generator
@@ -110,13 +111,14 @@ class GenerateChunk:
 
 @dataclass(frozen=True)
 class RenderClip:
-    """Decode one chunk's latents to frames and encode them to one clip."""
+    """Decode one chunk's latents to frames and encode them to one clip, with a visible label where there is one."""
 
     spec: GeneratorSpec
     request: ChunkRequest
     latents: ChunkFile
     video: VideoSettings
     store: ArtifactStore
+    stamp: Stamp | None = None
 
     @property
     def label(self) -> str:
@@ -127,7 +129,10 @@ class RenderClip:
     def key(self) -> str:
         """Hash of what the clip depends on: the latents and everything that changes their encoding."""
         encoding: Mapping[str, object] = self.video.model_dump(mode="json", exclude={"audio_kbps", "framing"})
-        return content_key({"latents": self.latents.key, "encoding": dict(encoding), "code": CLIP_CODE_VERSION})
+        label = {} if self.stamp is None else {"label": self.stamp.sha256}
+        return content_key(
+            {"latents": self.latents.key, "encoding": dict(encoding), "code": CLIP_CODE_VERSION, **label}
+        )
 
     def run(self) -> ChunkFile:
         """See `Task`."""
@@ -139,7 +144,7 @@ class RenderClip:
             generator = load_generator(self.spec)
             latents_path = self.store.read_path(LATENTS_ASSET, self.request.input_id, self.latents.part)
             frames, latents = load_latents(latents_path)
-            batches = generator.decode(self.request, GeneratedChunk(frames, latents))
+            batches = stamped(generator.decode(self.request, GeneratedChunk(frames, latents)), self.stamp)
             self.store.write(
                 CLIPS_ASSET,
                 self.request.input_id,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from s2v_pipeline.audio.tracks import delivered_path
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import Settings
+from s2v_pipeline.video.credentials import Origin, SealedVideo, container_tags, credentials_key, seal_video
 from s2v_pipeline.video.frames import SheetLabels, write_contact_sheet, write_poster
 from s2v_pipeline.video.manifest import FinalVideo
 from s2v_pipeline.video.mux import AssembledVideo, assemble_video
@@ -67,12 +68,21 @@ def deliver_video(
             "clips": [clip.key for clip in clips.chunks],
             "speech": clean_up["delivered"]["sha256"],
             "kbps": settings.video.audio_kbps,
+            **credentials_key(settings),
         }
     )
     video_part = f"{input_id}.mp4"
+    origin = Origin(
+        title=video_part,
+        generator=clips.generator,
+        fingerprint=clips.fingerprint,
+        portrait_sha256=speech.portrait.sha256,
+        speech_sha256=speech.speech.sha256,
+    )
 
     # 1. the video
     written: list[AssembledVideo] = []
+    sealed: list[SealedVideo] = []
 
     def write_video(path: Path) -> None:
         written.append(
@@ -83,13 +93,15 @@ def deliver_video(
                 frame_counts=[len(clip.frames) for clip in clips.chunks],
                 fps=clips.fps,
                 settings=settings.video,
-                metadata={"title": speech.name, "comment": f"{made_by}, generator {clips.generator}"},
+                metadata=container_tags(origin, speech.name, enabled=settings.credentials.enabled),
                 on_progress=on_progress,
             )
         )
+        earlier = store.path(ASSET, input_id, video_part)
+        sealed.append(seal_video(path, written[0].probe, origin, settings, earlier=earlier))
 
     video = store.write(ASSET, input_id, video_part, write_video, key=key, made_by=made_by)
-    probe = written[0].probe
+    probe = sealed[0].probe
     record = store.provenance(ASSET, input_id, video_part)
     if record is None:
         raise AssertionError("a part that was just written has its record")
@@ -119,7 +131,9 @@ def deliver_video(
     caption_parts, no_captions = _copy_captions(store, input_id, phonemes, made_by)
 
     # 4. what made it
-    document = _metadata(speech, clean_up, phonemes, clips, settings, written[0], record.sha256, run_id)
+    assembled = replace(written[0], probe=probe)
+    document = _metadata(speech, clean_up, phonemes, clips, settings, assembled, record.sha256, run_id)
+    document["credentials"] = dict(sealed[0].report)
     document["captions"] = {
         "files": list(caption_parts),
         "none_because": no_captions or None,
