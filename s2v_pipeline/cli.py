@@ -286,4 +286,5 @@ def _print_outcome(outcome: RunOutcome, files: Sequence[Path], *, length_s: floa
     print(f"\nvideo: {files[0]}")
     no_captions = outcome.video.no_captions if outcome.video else ""
     print(f"captions: {', '.join(map(str, files[1:]))}" if files[1:] else no_captions)
+    print(f"content credentials: {outcome.video.credentials if outcome.video else 'none'}; s2v verify {files[0]}")
     print(f"see it in the Dagster UI: s2v up, then http://127.0.0.1:{port}/runs/{outcome.run_id}")

@@ -17,7 +17,7 @@ _SOON = timedelta(days=30)  # time to get another certificate
 
 
 def credentials_finding(settings: Settings) -> Finding:
-    """Whether videos can be signed, and by whom; nothing is made."""
+    """Whether videos can be signed, and by whom; a first test certificate is not made for it."""
     if not settings.credentials.enabled:
         cure = "Unset credentials.enabled, unless something else marks the videos as made by AI."
         return Finding(_NAME, "warning", "off: videos are not signed, nor marked as made by AI", cure)

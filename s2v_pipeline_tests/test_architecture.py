@@ -23,7 +23,7 @@ PACKAGE = "s2v_pipeline"
 ROOT = Path(__file__).parent.parent
 _MODULE_TEXT = re.compile(rf"{PACKAGE}(\.\w+)+(:\w+)?")
 VERSION = f"{PACKAGE}.__version__"  # a plain string; anyone may name it in what they write
-BASE = ("errors", "timebase", "media", "artifacts", "setting_groups", "settings")
+BASE = ("errors", "timebase", "media", "artifacts", "credential_settings", "setting_groups", "settings")
 
 # What crosses the border between generators and the rest.
 GENERATOR_VALUES = ("generation.protocol", "generation.profile", "generation.spec", "generation.framed_portrait")
@@ -35,7 +35,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "timebase": (),
     "media": ("timebase",),
     "artifacts": ("errors",),
-    "setting_groups": (),
+    "credential_settings": (),
+    "setting_groups": ("credential_settings",),
     "settings": ("errors", "setting_groups"),
     "packaged": BASE,
     "progress_bars": BASE,

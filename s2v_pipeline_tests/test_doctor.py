@@ -15,11 +15,12 @@ from s2v_pipeline.doctor import diagnose
 from s2v_pipeline.findings import Finding
 from s2v_pipeline.setting_groups import Settings
 from s2v_pipeline.settings import resolve_settings
+from s2v_pipeline.video.certificate import load_identity
 
 NAMES = (
-    "python", "package", "dependencies", "opencv", "codecs", "face model", "ray", "ray cluster", "cpus", "memory",
-    "shared memory", "disk", "folder inputs", "folder artifacts", "folder dagster_home", "port dagster_port",
-    "port file_port", "gpus", "extra wan", "weights wan",
+    "python", "package", "dependencies", "opencv", "codecs", "face model", "content credentials", "ray", "ray cluster",
+    "cpus", "memory", "shared memory", "disk", "folder inputs", "folder artifacts", "folder dagster_home",
+    "port dagster_port", "port file_port", "gpus", "extra wan", "weights wan",
 )  # fmt: skip
 
 
@@ -231,3 +232,29 @@ def test_gpus_are_those_that_nvidia_smi_names(
     finding = found(settings(tmp_path), "gpus")
     assert finding.status == status
     assert detail in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("credentials", "status", "words"),
+    [
+        ({}, "ok", "a test certificate will be made"),
+        ({"enabled": False}, "warning", "not signed"),
+        ({"certificate": "none.pem", "private_key": "none.pem"}, "problem", "must be readable"),
+        ({"certificate": "none.pem"}, "problem", "set together"),
+    ],
+)
+def test_content_credentials_are_looked_at(
+    tmp_path: Path, credentials: dict[str, object], status: str, words: str
+) -> None:
+    finding = found(settings(tmp_path, credentials=credentials), "content credentials")
+    assert finding.status == status
+    assert words in finding.detail
+
+
+def test_the_certificate_that_will_sign_is_named(tmp_path: Path) -> None:
+    own = settings(tmp_path, paths={"credentials": tmp_path / "mine"})
+    load_identity(own)
+    finding = found(own, "content credentials")
+    assert finding.status == "ok"
+    assert "es256" in finding.detail
+    assert "integrity, not identity" in finding.detail

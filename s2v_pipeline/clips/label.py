@@ -76,7 +76,7 @@ def make_stamp(text: str, *, corner: Corner, font: Path | None, width_px: int, h
     left, _, right, _ = face.getbbox(text)
     ascent, descent = face.getmetrics()
     across_px, down_px = int(right - left) + 2 * padding_px, ascent + descent + 2 * padding_px
-    if right <= left or across_px + 2 * margin_px > width_px:
+    if not text.strip() or across_px + 2 * margin_px > width_px:
         raise SettingsError(
             f"credentials.label must fit into {width_px} pixels at {size_px} pixels a line",
             got=f"{text!r}, {across_px} pixels wide",

@@ -202,6 +202,7 @@ def final_video(value: FinalVideo, store: ArtifactStore, machine: Settings) -> M
         "poster": _preview(machine, "final_videos", value.input_id, value.poster_part, opens=watch),
         "contact_sheet": _preview(machine, "final_videos", value.input_id, value.contact_sheet_part),
         "captions": value.no_captions or dg.MetadataValue.md(_part_links(machine, value)),
+        "credentials": value.credentials,
         "video_s": float(value.video_s),
         "audio_s": float(value.audio_s),
         "video_minus_audio_ms": round(1000 * float(value.video_s - value.audio_s), 3),

@@ -23,8 +23,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from s2v_pipeline.artifacts import atomic_path, disk_errors
+from s2v_pipeline.credential_settings import CredentialSettings
 from s2v_pipeline.errors import SettingsError
-from s2v_pipeline.setting_groups import CredentialSettings, Settings
+from s2v_pipeline.setting_groups import Settings
 
 TEST_SIGNER = "test_signer.pem"
 """In the folder `paths.credentials`: private key, certificate, authority; readable for its owner alone."""

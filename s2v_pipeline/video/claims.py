@@ -16,7 +16,7 @@ from s2v_pipeline import __version__
 from s2v_pipeline.video.xmp import AI_GENERATED
 
 PROGRAM = "s2v_pipeline"
-ASSERTION = "s2v_pipeline.generation"
+ASSERTION = "s2v.generation"
 """Label of the assertion that holds what C2PA has no place for."""
 
 _CREATED = "c2pa.created"

@@ -58,6 +58,11 @@ class SealedVideo:
     probe: VideoProbe
     report: Mapping[str, Any]
 
+    @property
+    def status(self) -> str:
+        """In a few words: "signed", or "off" and why."""
+        return ": ".join(filter(None, (self.report["status"], self.report.get("because"))))
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -116,7 +121,7 @@ def check_signer(settings: Settings) -> None:
             "credentials.certificate and credentials.private_key must be able to sign content credentials",
             got=error.got,
             cure="The certificate needs digitalSignature, the purpose C2PA claim signing or e-mail protection, and the "
-            "certificates above it in the same file; it cannot be its own issuer.",
+            "certificates above it in the same file.",
         ) from error
 
 

@@ -155,6 +155,7 @@ def deliver_video(
         metadata_part=METADATA_PART,
         caption_parts=caption_parts,
         no_captions=no_captions,
+        credentials=sealed[0].status,
         sha256=record.sha256,
         size_bytes=record.size_bytes,
         n_frames=probe.n_frames,

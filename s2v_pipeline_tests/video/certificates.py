@@ -36,7 +36,6 @@ def write_chain(
     key: str = "p256",
     *,
     purpose: x509.ObjectIdentifier = ExtendedKeyUsageOID.EMAIL_PROTECTION,
-    self_signed: bool = False,
     valid_days: tuple[int, int] = (-1, 30),
     passphrase: bytes | None = None,
     key_format: serialization.PrivateFormat = serialization.PrivateFormat.PKCS8,
@@ -44,11 +43,10 @@ def write_chain(
     """Write a signer's certificate under an authority of its own."""
     authority_key, signer_key = ec.generate_private_key(ec.SECP256R1()), KEYS[key]()
     authority = _certificate("Authority", "Authority", authority_key.public_key(), authority_key, (-1, 30), None)
-    issuer, issuer_key = ("Anna's Studio", signer_key) if self_signed else ("Authority", authority_key)
-    signer = _certificate("Anna's Studio", issuer, signer_key.public_key(), issuer_key, valid_days, purpose)
+    signer = _certificate("Anna's Studio", "Authority", signer_key.public_key(), authority_key, valid_days, purpose)
     folder.mkdir(parents=True, exist_ok=True)
     given = Given(folder / "chain.pem", folder / "key.pem", folder / "authority.pem")
-    given.certificate.write_bytes(signer.public_bytes(_PEM) + (b"" if self_signed else authority.public_bytes(_PEM)))
+    given.certificate.write_bytes(signer.public_bytes(_PEM) + authority.public_bytes(_PEM))
     given.authority.write_bytes(authority.public_bytes(_PEM))
     protection = (
         serialization.NoEncryption() if passphrase is None else serialization.BestAvailableEncryption(passphrase)

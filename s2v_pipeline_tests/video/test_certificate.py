@@ -109,7 +109,6 @@ def test_a_key_in_openssl_s_older_form_signs(tmp_path: Path) -> None:
         ({"key": "p256"}, {"algorithm": "es384"}, "must fit"),
         ({"key": "rsa"}, {"algorithm": "es256"}, "must fit"),
         ({"purpose": ExtendedKeyUsageOID.SERVER_AUTH}, {}, "able to sign"),
-        ({"self_signed": True}, {}, "able to sign"),
     ],
 )
 def test_what_cannot_sign_is_refused_before_a_video_is_made(
