@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from s2v_pipeline.doctor import diagnose
+from s2v_pipeline.doctor_credentials import credentials_finding
 from s2v_pipeline.findings import Finding
 from s2v_pipeline.setting_groups import Settings
 from s2v_pipeline.settings import resolve_settings
@@ -246,7 +247,7 @@ def test_gpus_are_those_that_nvidia_smi_names(
 def test_content_credentials_are_looked_at(
     tmp_path: Path, credentials: dict[str, object], status: str, words: str
 ) -> None:
-    finding = found(settings(tmp_path, credentials=credentials), "content credentials")
+    finding = credentials_finding(settings(tmp_path, credentials=credentials))
     assert finding.status == status
     assert words in finding.detail
 
@@ -254,7 +255,7 @@ def test_content_credentials_are_looked_at(
 def test_the_certificate_that_will_sign_is_named(tmp_path: Path) -> None:
     own = settings(tmp_path, paths={"credentials": tmp_path / "mine"})
     load_identity(own)
-    finding = found(own, "content credentials")
+    finding = credentials_finding(own)
     assert finding.status == "ok"
     assert "es256" in finding.detail
     assert "integrity, not identity" in finding.detail

@@ -33,7 +33,7 @@ def test_it_lies_in_its_corner_and_nothing_else_changes(corner: Corner) -> None:
     inside = np.zeros(SIZE, bool)
     inside[drawn.top_px : drawn.top_px + height_px, drawn.left_px : drawn.left_px + width_px] = True
     rows, columns = np.nonzero(inside)
-    assert (rows.max() < SIZE[0] / 2) is corner.startswith("top")
+    assert bool(rows.max() < SIZE[0] / 2) is corner.startswith("top")
     assert columns.min() > 0
     assert columns.max() < SIZE[1] - 1
     for before, after in zip(batches(90), stamped(batches(90), drawn), strict=True):
