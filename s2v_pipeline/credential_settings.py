@@ -35,5 +35,5 @@ class CredentialSettings(BaseModel):
         "bottom_right", description="where"
     )
     label_font: Path | None = Field(
-        None, description="TrueType or OpenType file; none means DejaVu Sans (Latin, Greek, Cyrillic, Arabic and more)"
+        None, description="TrueType or OpenType file; none means DejaVu Sans (Latin, Greek, Cyrillic)"
     )
