@@ -3,6 +3,8 @@
 Belongs here: what must hold of them. Does not belong here: verifying (video.verification), other checks (checks).
 """
 
+from pathlib import Path
+
 import dagster as dg
 
 from s2v_pipeline.defs.assets import final_videos
@@ -11,7 +13,7 @@ from s2v_pipeline.defs.io_manager import load_value
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.video.certificate import credentials_at
-from s2v_pipeline.video.credentials import OFF, trusted_signers
+from s2v_pipeline.video.credentials import MEDIA_TYPES, trusted_signers
 from s2v_pipeline.video.manifest import FinalVideo
 from s2v_pipeline.video.verification import verify_file
 from s2v_pipeline.video.xmp import AI_GENERATED
@@ -27,7 +29,8 @@ def credentials_verify(
 ) -> dg.AssetCheckResult:
     """The file as it lies in the store, read by c2pa's own reader.
 
-    Without credentials because a setting says so, the check does not pass but only warns.
+    Without credentials because a setting says so or the container has no place for them, the check does not pass, but
+    only warns.
     """
     key = context.run.tags.get(PARTITION_TAG)
     if key is None:
@@ -42,9 +45,10 @@ def credentials_verify(
         raise TypeError(f"expected a SpeechInput and a FinalVideo; got {type(speech).__name__}, {type(video).__name__}")
     settings = credentials_at(pipeline.settings(), pipeline.folder())
     found = verify_file(store.read_path("final_videos", key, video.video_part), trusted_signers(settings))
-    if found.status == "absent" and not settings.credentials.enabled:
+    may_lack_them = not settings.credentials.enabled or Path(video.video_part).suffix not in MEDIA_TYPES
+    if found.status == "absent" and may_lack_them:
         return dg.AssetCheckResult(
-            passed=False, severity=dg.AssetCheckSeverity.WARN, metadata={"credentials": f"off: {OFF}"}
+            passed=False, severity=dg.AssetCheckSeverity.WARN, metadata={"credentials": video.credentials}
         )
     sources = found.claims and (found.claims.portrait_sha256, found.claims.speech_sha256)
     return dg.AssetCheckResult(

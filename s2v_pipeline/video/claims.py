@@ -49,11 +49,12 @@ class Claims:
     version: str = __version__
 
 
-def manifest_definition(claims: Claims, *, when: str) -> dict[str, Any]:
+def manifest_definition(claims: Claims, *, media_type: str, when: str) -> dict[str, Any]:
     """The manifest that c2pa's Builder takes.
 
     Args:
         claims: what to say.
+        media_type: of the file that is signed.
         when: UTC time of signing, RFC 3339.
     """
     agent = {"name": PROGRAM, "version": claims.version}
@@ -67,7 +68,7 @@ def manifest_definition(claims: Claims, *, when: str) -> dict[str, Any]:
     }
     return {
         "title": claims.title,
-        "format": "video/mp4",
+        "format": media_type,
         "claim_generator_info": [agent],
         "ingredients": [
             _ingredient("portrait", "image/png", claims.portrait_sha256),

@@ -35,6 +35,8 @@ from s2v_pipeline.video.verification import OFFLINE, TrustedSigners, Verificatio
 from s2v_pipeline.video.xmp import AI_GENERATED, append_xmp, xmp_packet
 
 OFF = "credentials.enabled = false"
+MEDIA_TYPES: Mapping[str, str] = {".mp4": "video/mp4", ".mov": "video/quicktime"}
+"""Containers that C2PA has a place in, by the file's suffix; there is none in WebM."""
 
 # Nothing but what `claims` says: no picture of the video, no action of c2pa's own.
 _NOTHING_BY_ITSELF = {"enabled": False}
@@ -131,7 +133,7 @@ def seal_video(
     """Mark and sign a written video in place (a temporary file; renaming it is the caller's), and read it back.
 
     Args:
-        path: an MP4 that nobody else reads yet.
+        path: a video that nobody else reads yet.
         probe: what it is.
         origin: what it was made from.
         settings: with absolute paths of credentials, see `certificate.credentials_at`.
@@ -142,9 +144,11 @@ def seal_video(
         MediaError: it cannot be signed, or is not the same video afterwards, or does not verify.
         SettingsError: the certificate or the key cannot be used.
     """
-    if not settings.credentials.enabled:
-        _log.warning("%s: no content credentials, as %s", origin.title, OFF)
-        return SealedVideo(probe, {"status": "off", "because": OFF})
+    media_type = MEDIA_TYPES.get(path.suffix)
+    if not settings.credentials.enabled or media_type is None:
+        because = OFF if not settings.credentials.enabled else f"C2PA has no place in {path.suffix} files"
+        _log.warning("%s: no content credentials, as %s", origin.title, because)
+        return SealedVideo(probe, {"status": "off", "because": because})
     identity = load_identity(settings)
     # 1. mark it in its own metadata, and note what it is
     append_xmp(path, xmp_packet(tool=PROGRAM, version=__version__, system=origin.generator))
@@ -168,7 +172,7 @@ def seal_video(
     if kept and earlier is not None:
         shutil.copyfile(earlier, path)
     else:
-        _sign_file(path, claims, identity, settings.credentials.timestamp_url)
+        _sign_file(path, media_type, claims, identity, settings.credentials.timestamp_url)
     # 3. see what came out
     verified = verify_file(path, signers)
     signed_probe = probe_video(path)
@@ -197,11 +201,13 @@ def _is_signed_already(
     return found.status == "valid" and same_signer and found.claims == claims and found.time_stamped is stamped
 
 
-def _sign_file(path: Path, claims: Claims, identity: SigningIdentity, timestamp_url: str | None) -> None:
+def _sign_file(
+    path: Path, media_type: str, claims: Claims, identity: SigningIdentity, timestamp_url: str | None
+) -> None:
     signed = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
         with path.open("rb") as source, signed.open("w+b") as destination:
-            _sign(source, destination, "video/mp4", claims, identity, timestamp_url=timestamp_url)
+            _sign(source, destination, media_type, claims, identity, timestamp_url=timestamp_url)
         signed.replace(path)
     except OSError as error:
         raise MediaError(
@@ -233,7 +239,7 @@ def _sign(
         with (
             c2pa.Context(c2pa.Settings.from_dict(settings)) as context,
             c2pa.Signer.from_info(info(identity.private_key_pem.encode(), timestamp_url)) as signer,
-            c2pa.Builder(manifest_definition(claims, when=when), context) as builder,
+            c2pa.Builder(manifest_definition(claims, media_type=media_type, when=when), context) as builder,
         ):
             builder.sign(signer, media_type, source, destination)
     except c2pa.C2paError as error:

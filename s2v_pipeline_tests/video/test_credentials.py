@@ -223,14 +223,35 @@ def _credentials_box(content: bytes) -> tuple[int, int]:
     return at, struct.unpack_from(">I", content, at)[0]
 
 
-def test_a_file_written_anew_by_ffmpeg_has_lost_them(sealed: Sealed, tmp_path: Path) -> None:
-    path = tmp_path / "remuxed.mp4"
-    with av.open(str(sealed.path)) as source, av.open(str(path), "w") as target:
+def remux(source_path: Path, path: Path) -> Path:
+    options = {"movflags": "+faststart", "movie_timescale": "48000"}
+    with av.open(str(source_path)) as source, av.open(str(path), "w", container_options=options) as target:
         streams = {each.index: target.add_stream_from_template(each) for each in source.streams}
         for packet in source.demux():
             if packet.size:
                 packet.stream = streams[packet.stream_index]
                 target.mux(packet)
+    return path
+
+
+def test_a_quicktime_file_is_signed_too(sealed: Sealed, tmp_path: Path) -> None:
+    path = remux(sealed.unsigned, tmp_path / "video.mov")
+    before = packets(path)
+    assert sealed.seal(path).report["status"] == "signed"
+    assert packets(path) == before
+    found = verify_file(path, trusted_signers(sealed.settings))
+    assert (found.status, found.trust, found.xmp_source_type) == ("valid", "project", AI_GENERATED)
+
+
+def test_a_container_without_a_place_for_them_is_left_alone_and_it_is_said(sealed: Sealed, tmp_path: Path) -> None:
+    path = Path(shutil.copyfile(sealed.unsigned, tmp_path / "video.webm"))
+    video = seal_video(path, probe_video(sealed.unsigned), ORIGIN, sealed.settings)
+    assert video.status == "off: C2PA has no place in .webm files"
+    assert path.read_bytes() == sealed.unsigned.read_bytes()
+
+
+def test_a_file_written_anew_by_ffmpeg_has_lost_them(sealed: Sealed, tmp_path: Path) -> None:
+    path = remux(sealed.path, tmp_path / "remuxed.mp4")
     found = verify_file(path, trusted_signers(sealed.settings))
     assert (found.status, found.signer, found.xmp_source_type) == ("absent", "", None)
 
