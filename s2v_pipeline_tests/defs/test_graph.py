@@ -53,7 +53,7 @@ def test_every_check_ran_and_passed(made_sample: MadeSample) -> None:
     evaluations = [entry.get_dagster_event().asset_check_evaluation_data for entry in logs]
     assert len(evaluations) == len(CHECKS) + len(CREDENTIAL_CHECKS)
     assert {evaluation.check_name: evaluation.passed for evaluation in evaluations} == {
-        key.name: True for check in CHECKS for key in check.check_keys
+        key.name: True for check in (*CHECKS, *CREDENTIAL_CHECKS) for key in check.check_keys
     }
 
 
