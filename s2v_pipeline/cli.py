@@ -1,4 +1,4 @@
-"""The command line: `s2v demo | generate | inputs | up | doctor | config`.
+"""The command line: `s2v demo | generate | inputs | up | verify | doctor | config`.
 
 Belongs here: flags, progress bars, what is printed. Does not belong here: any work (defs.launch, api, up, doctor).
 """
@@ -20,6 +20,7 @@ import typer
 from s2v_pipeline.errors import S2VError
 from s2v_pipeline.setting_groups import Quality
 from s2v_pipeline.settings import flatten, load_settings
+from s2v_pipeline.verify_cli import verify
 from s2v_pipeline.video_settings import CODECS_OF
 from s2v_pipeline.weights_cli import weights_app
 
@@ -40,6 +41,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Settings and where they com
 app.add_typer(inputs_app, name="inputs")
 app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
+app.command()(verify)
 
 
 @app.command()
@@ -286,4 +288,5 @@ def _print_outcome(outcome: RunOutcome, files: Sequence[Path], *, length_s: floa
     print(f"\nvideo: {files[0]}")
     no_captions = outcome.video.no_captions if outcome.video else ""
     print(f"captions: {', '.join(map(str, files[1:]))}" if files[1:] else no_captions)
+    print(f"content credentials: {outcome.video.credentials if outcome.video else 'none'}; s2v verify {files[0]}")
     print(f"see it in the Dagster UI: s2v up, then http://127.0.0.1:{port}/runs/{outcome.run_id}")

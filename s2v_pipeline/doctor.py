@@ -1,7 +1,8 @@
 """`s2v doctor`: what is installed, what this machine offers, whether it is enough, and the cure where it is not.
 
 Belongs here: judgements.
-Does not belong here: what only wan_s2v needs (doctor_wan), the CTC checkpoint (doctor_ctc), measuring the machine
+Does not belong here: what only wan_s2v needs (doctor_wan), the CTC checkpoint (doctor_ctc), certificates
+(doctor_credentials), measuring the machine
 (machine), reading versions (installed), printing (cli), mending anything.
 
 Nothing here raises because something is missing: that is what a finding is for. What may be missing is imported where
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from s2v_pipeline import machine
+from s2v_pipeline.doctor_credentials import credentials_finding
 from s2v_pipeline.doctor_ctc import ctc_finding
 from s2v_pipeline.doctor_wan import wan_findings
 from s2v_pipeline.findings import Finding
@@ -57,6 +59,7 @@ def diagnose(settings: Settings) -> tuple[Finding, ...]:
         _opencv(),
         _codecs(),
         _face_model(settings.paths.face_model),
+        credentials_finding(settings),
         _ray(settings),
         _ray_address(settings),
         _cpus(settings),

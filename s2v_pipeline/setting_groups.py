@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from s2v_pipeline.credential_settings import CredentialSettings
 from s2v_pipeline.setting_values import Group, Texts
 from s2v_pipeline.video_settings import DeliverySettings
 from s2v_pipeline.video_settings import VideoSettings as VideoSettings
@@ -131,6 +132,7 @@ class PathSettings(Group):
     inputs: Path = Field(Path("data/inputs"), description="the watched folder")
     artifacts: Path = Field(Path("data/artifacts"), description="what the stages make")
     dagster_home: Path = Field(Path("data/dagster"), description="Dagster's instance: run history, event logs")
+    credentials: Path = Field(Path("data/credentials"), description="the project's own test certificate and its key")
     face_model: Path | None = Field(None, description="another copy of face_landmarker.task than the packaged one")
 
 
@@ -151,6 +153,7 @@ class Settings(Group):
     alignment: AlignmentSettings = AlignmentSettings()
     generation: GenerationSettings = GenerationSettings()
     wan: WanSettings = WanSettings()
+    credentials: CredentialSettings = CredentialSettings()
     cluster: ClusterSettings = ClusterSettings()
     paths: PathSettings = PathSettings()
     server: ServerSettings = ServerSettings()

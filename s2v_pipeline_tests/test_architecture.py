@@ -23,7 +23,10 @@ PACKAGE = "s2v_pipeline"
 ROOT = Path(__file__).parent.parent
 _MODULE_TEXT = re.compile(rf"{PACKAGE}(\.\w+)+(:\w+)?")
 VERSION = f"{PACKAGE}.__version__"  # a plain string; anyone may name it in what they write
-BASE = ("errors", "timebase", "media", "artifacts", "setting_groups", "settings", "video_settings")
+BASE = (
+    *("errors", "timebase", "media", "artifacts", "credential_settings", "setting_groups", "settings"),
+    "video_settings",
+)
 
 # What crosses the border between generators and the rest.
 GENERATOR_VALUES = ("generation.protocol", "generation.profile", "generation.spec", "generation.framed_portrait")
@@ -37,7 +40,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "artifacts": ("errors",),
     "setting_values": (),
     "video_settings": ("setting_values",),
-    "setting_groups": ("setting_values", "video_settings"),
+    "credential_settings": (),
+    "setting_groups": ("setting_values", "video_settings", "credential_settings"),
     "settings": ("errors", "setting_groups"),
     "packaged": BASE,
     "progress_bars": BASE,
@@ -48,7 +52,10 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "findings": (),
     "doctor_wan": (*BASE, "machine", "installed", "findings"),
     "doctor_ctc": (*BASE, "findings", "alignment.ctc"),
-    "doctor": (*BASE, "machine", "installed", "faces", "findings", "doctor_wan", "doctor_ctc"),
+    "doctor_credentials": (*BASE, "installed", "findings", "video.certificate"),
+    "doctor": (
+        *(*BASE, "machine", "installed", "faces", "findings", "doctor_wan", "doctor_ctc", "doctor_credentials"),
+    ),
     # The stages, along the flow.
     "faces": BASE,
     "inputs": (*BASE, "faces"),
@@ -76,7 +83,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "api": (*BASE, "inputs", "defs"),
     "up": (*BASE, "machine", "packaged", "fileserver", "defs"),
     "weights_cli": (*BASE, "generation.wan_s2v"),
-    "cli": (*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor", "weights_cli"),
+    "verify_cli": (*BASE, "video"),
+    "cli": (*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor", "weights_cli", "verify_cli"),
     "": ("api", "errors"),  # the package's own __init__: its lazy public names
 }
 

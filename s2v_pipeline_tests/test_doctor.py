@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 
 from s2v_pipeline.doctor import diagnose
+from s2v_pipeline.doctor_credentials import credentials_finding
 from s2v_pipeline.findings import Finding
 from s2v_pipeline.setting_groups import Settings
 from s2v_pipeline.settings import resolve_settings
+from s2v_pipeline.video.certificate import load_identity
 from s2v_pipeline_tests.alignment.ctc_checkpoints import NEEDS_TORCH, PHONEMES, copied
 
 NAMES = (
-    "python", "package", "dependencies", "opencv", "codecs", "face model", "ray", "ray cluster", "cpus", "memory",
-    "shared memory", "disk", "folder inputs", "folder artifacts", "folder dagster_home", "port dagster_port",
-    "port file_port", "ctc checkpoint", "gpus", "extra wan", "weights wan",
+    "python", "package", "dependencies", "opencv", "codecs", "face model", "content credentials", "ray", "ray cluster",
+    "cpus", "memory", "shared memory", "disk", "folder inputs", "folder artifacts", "folder dagster_home",
+    "port dagster_port", "port file_port", "ctc checkpoint", "gpus", "extra wan", "weights wan",
 )  # fmt: skip
 
 
@@ -270,3 +272,29 @@ def test_a_ctc_checkpoint_without_its_extra_is_told_how_to_get_it(
     finding = found(settings(tmp_path, alignment={"ctc_checkpoint": str(PHONEMES)}), "ctc checkpoint")
     assert finding.status == "problem"
     assert finding.cure.endswith("'.[ctc]'")
+
+
+@pytest.mark.parametrize(
+    ("credentials", "status", "words"),
+    [
+        ({}, "ok", "a test certificate will be made"),
+        ({"enabled": False}, "warning", "not signed"),
+        ({"certificate": "none.pem", "private_key": "none.pem"}, "problem", "must be readable"),
+        ({"certificate": "none.pem"}, "problem", "set together"),
+    ],
+)
+def test_content_credentials_are_looked_at(
+    tmp_path: Path, credentials: dict[str, object], status: str, words: str
+) -> None:
+    finding = credentials_finding(settings(tmp_path, credentials=credentials))
+    assert finding.status == status
+    assert words in finding.detail
+
+
+def test_the_certificate_that_will_sign_is_named(tmp_path: Path) -> None:
+    own = settings(tmp_path, paths={"credentials": tmp_path / "mine"})
+    load_identity(own)
+    finding = credentials_finding(own)
+    assert finding.status == "ok"
+    assert "es256" in finding.detail
+    assert "integrity, not identity" in finding.detail

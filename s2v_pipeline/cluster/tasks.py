@@ -21,6 +21,7 @@ from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.encode import encode_clip
 from s2v_pipeline.clips.encoders import ENCODER_SOURCE, SOFTWARE, encoding_of
+from s2v_pipeline.clips.label import Stamp, stamped
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
@@ -113,7 +114,7 @@ class GenerateChunk:
 
 @dataclass(frozen=True)
 class RenderClip:
-    """Decode one chunk's latents to frames and encode them to one clip.
+    """Decode one chunk's latents to frames and encode them to one clip, with a visible label where there is one.
 
     Attributes:
         spec: what made the latents.
@@ -123,6 +124,7 @@ class RenderClip:
         store: where it goes.
         encoder: FFmpeg's name of the encoder, the same for all clips of a video.
         counter: told about every frame.
+        stamp: the label.
     """
 
     spec: GeneratorSpec
@@ -132,6 +134,7 @@ class RenderClip:
     store: ArtifactStore
     encoder: str = SOFTWARE["h264"]
     counter: FrameCounter | None = None
+    stamp: Stamp | None = None
 
     @property
     def label(self) -> str:
@@ -142,7 +145,8 @@ class RenderClip:
     def key(self) -> str:
         """Hash of what the clip depends on: the latents and everything that changes their encoding."""
         encoding = encoding_of(self.video, self.encoder)
-        return content_key({"latents": self.latents.key, "encoding": encoding, "code": CLIP_CODE_VERSION})
+        label = {} if self.stamp is None else {"label": self.stamp.sha256}
+        return content_key({"latents": self.latents.key, "encoding": encoding, "code": CLIP_CODE_VERSION, **label})
 
     def run(self) -> ChunkFile:
         """See `Task`."""
@@ -154,7 +158,7 @@ class RenderClip:
             generator = load_generator(self.spec)
             latents_path = self.store.read_path(LATENTS_ASSET, self.request.input_id, self.latents.part)
             frames, latents = load_latents(latents_path)
-            batches = generator.decode(self.request, GeneratedChunk(frames, latents))
+            batches = stamped(generator.decode(self.request, GeneratedChunk(frames, latents)), self.stamp)
             with nullcontext() if self.counter is None else self.counter.counting() as on_frame:
                 self.store.write(
                     CLIPS_ASSET,

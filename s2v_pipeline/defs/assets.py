@@ -20,6 +20,7 @@ from s2v_pipeline.defs import presentation as show
 from s2v_pipeline.defs.chunk_steps import (
     alignment_settings,
     clip_tasks,
+    label_stamp,
     latents_tasks,
     manifest_of,
     placement_of,
@@ -36,6 +37,7 @@ from s2v_pipeline.generation.registry import check_generator
 from s2v_pipeline.inputs.prepare import prepare_input
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.timebase import frames_for_samples
+from s2v_pipeline.video.credentials import check_signer
 from s2v_pipeline.video.deliver import deliver_video
 from s2v_pipeline.video.manifest import FinalVideo
 
@@ -66,7 +68,10 @@ def speech_inputs(
         source = pipeline.catalogue().get(context.partition_key)
         resolved = pipeline.settings_for(source)
         check_generator(resolved.settings)
+        settings = settings_of(context, pipeline)
+        check_signer(settings)  # now, not after the hours that a video may take
         value = prepare_input(source, resolved.settings, pipeline.store())
+        label_stamp(settings, value.width_px, value.height_px)
         write_portrait_preview(
             pipeline.store(), "speech_inputs", value.input_id, value.framed.name, key=value.framed.sha256
         )

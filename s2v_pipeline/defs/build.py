@@ -13,6 +13,7 @@ import dagster as dg
 
 from s2v_pipeline.defs.assets import ASSETS
 from s2v_pipeline.defs.checks import CHECKS
+from s2v_pipeline.defs.credential_checks import CREDENTIAL_CHECKS
 from s2v_pipeline.defs.io_manager import StoreIOManager
 from s2v_pipeline.defs.jobs import make_video
 from s2v_pipeline.defs.resources import ExecutorResource, PipelineResource
@@ -31,7 +32,7 @@ def build_definitions(
     pipeline = pipeline or PipelineResource()
     return dg.Definitions(
         assets=ASSETS,
-        asset_checks=CHECKS,
+        asset_checks=(*CHECKS, *CREDENTIAL_CHECKS),
         jobs=[make_video],
         sensors=[watch_inputs],
         # Parallel work happens on Ray; a process for every step would cost seconds each and outlive a killed run.

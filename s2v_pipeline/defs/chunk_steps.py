@@ -18,6 +18,7 @@ from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
 from s2v_pipeline.clips.encoders import choose_encoder
+from s2v_pipeline.clips.label import Stamp, make_stamp
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
 from s2v_pipeline.defs.resources import PipelineResource
@@ -25,12 +26,13 @@ from s2v_pipeline.defs.running import Placement
 from s2v_pipeline.generation.registry import check_generator, generator_profile, load_generator, spec_of
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import AlignmentSettings, Settings
+from s2v_pipeline.video.certificate import credentials_at
 
 
 def settings_of(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Settings:
     """Settings of the input that the step is about; model files are named so that a worker finds them, too."""
-    settings = pipeline.settings_for(pipeline.catalogue().get(context.partition_key)).settings
     folder = pipeline.folder().absolute()
+    settings = credentials_at(pipeline.settings_for(pipeline.catalogue().get(context.partition_key)).settings, folder)
     weights = None if settings.wan.weights is None else folder / settings.wan.weights
     loras = tuple(str(folder / lora) for lora in settings.wan.loras)
     return settings.model_copy(update={"wan": settings.wan.model_copy(update={"weights": weights, "loras": loras})})
@@ -111,8 +113,9 @@ def clip_tasks(
 ) -> tuple[RenderClip, ...]:
     """One task and one counter a chunk; all with the encoder that works where the run is, so that the clips fit."""
     spec, encoder = spec_of(settings), encoder_of(settings)
+    stamp = label_stamp(settings, requests[0].width_px, requests[0].height_px)
     return tuple(
-        RenderClip(spec, request, chunk, settings.video, store, encoder, counter)
+        RenderClip(spec, request, chunk, settings.video, store, encoder, counter, stamp)
         for request, chunk, counter in zip(requests, latents.chunks, counters, strict=True)
     )
 
@@ -124,6 +127,18 @@ def encoder_of(settings: Settings) -> str:
         SettingsError: none works that makes what the settings ask for.
     """
     return choose_encoder(settings.video.codec, settings.video.bit_depth, settings.cluster.video_encoder)
+
+
+def label_stamp(settings: Settings, width_px: int, height_px: int) -> Stamp | None:
+    """The visible label for frames of a size; None where no label is set.
+
+    Raises:
+        SettingsError: it cannot be drawn.
+    """
+    own = settings.credentials
+    if not own.label:
+        return None
+    return make_stamp(own.label, corner=own.label_corner, font=own.label_font, width_px=width_px, height_px=height_px)
 
 
 def placement_of(settings: Settings) -> Placement:

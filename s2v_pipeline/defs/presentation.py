@@ -203,6 +203,7 @@ def final_video(value: FinalVideo, store: ArtifactStore, machine: Settings) -> M
         "poster": _preview(machine, "final_videos", value.input_id, value.poster_part, opens=watch),
         "contact_sheet": _preview(machine, "final_videos", value.input_id, value.contact_sheet_part),
         "captions": value.no_captions or dg.MetadataValue.md(_part_links(machine, value, value.caption_parts)),
+        "credentials": value.credentials,
         "extras": dg.MetadataValue.md(_part_links(machine, value, value.extra_parts)) if value.extra_parts else _NONE,
         "video_s": float(value.video_s),
         "audio_s": float(value.audio_s),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import Settings, VideoSettings
 from s2v_pipeline.video.assembled import AssembledVideo
 from s2v_pipeline.video.captions import Chapter, Inside, chapters_at_pauses, read_cues
+from s2v_pipeline.video.credentials import Origin, SealedVideo, container_tags, credentials_key, seal_video
 from s2v_pipeline.video.description import describe
 from s2v_pipeline.video.extras import Delivered, write_extras
 from s2v_pipeline.video.frames import SheetLabels, write_contact_sheet, write_poster
@@ -77,12 +78,21 @@ def deliver_video(
             "speech": clean_up["delivered"]["sha256"],
             **_muxing(settings.video),
             **({"inside": json.dumps(asdict(inside), default=str)} if inside.cues or inside.chapters else {}),
+            **credentials_key(settings),
         }
     )
     video_part = f"{input_id}.{settings.video.container}"
+    origin = Origin(
+        title=video_part,
+        generator=clips.generator,
+        fingerprint=clips.fingerprint,
+        portrait_sha256=speech.portrait.sha256,
+        speech_sha256=speech.speech.sha256,
+    )
 
     # 1. the video
     written: list[AssembledVideo] = []
+    sealed: list[SealedVideo] = []
 
     def write_video(path: Path) -> None:
         written.append(
@@ -93,17 +103,19 @@ def deliver_video(
                 frame_counts=[len(clip.frames) for clip in clips.chunks],
                 fps=clips.fps,
                 settings=settings.video,
-                metadata={"title": speech.name, "comment": f"{made_by}, generator {clips.generator}"},
+                metadata=container_tags(origin, speech.name, enabled=settings.credentials.enabled),
                 inside=inside,
                 on_progress=on_progress,
             )
         )
+        earlier = store.path(ASSET, input_id, video_part)
+        sealed.append(seal_video(path, written[0].probe, origin, settings, earlier=earlier))
 
     video = store.write(ASSET, input_id, video_part, write_video, key=key, made_by=made_by)
     for container in CODECS_OF:  # a video of an earlier setting would be taken for this one
         if container != settings.video.container:
             store.remove(ASSET, input_id, f"{input_id}.{container}")
-    probe = written[0].probe
+    probe = sealed[0].probe
     record = store.provenance(ASSET, input_id, video_part)
     if record is None:
         raise AssertionError("a part that was just written has its record")
@@ -162,11 +174,12 @@ def deliver_video(
         phonemes,
         clips,
         settings,
-        written[0],
+        replace(written[0], probe=probe),
         video_sha256=record.sha256,
         encoders=encoders,
         run_id=run_id,
     )
+    document["credentials"] = dict(sealed[0].report)
     document["captions"] = {
         "files": list(caption_parts),
         "none_because": no_captions or None,
@@ -191,6 +204,7 @@ def deliver_video(
         metadata_part=METADATA_PART,
         caption_parts=caption_parts,
         no_captions=no_captions,
+        credentials=sealed[0].status,
         sha256=record.sha256,
         size_bytes=record.size_bytes,
         n_frames=probe.n_frames,

@@ -18,6 +18,7 @@ class FinalVideo:
         video_part, poster_part, contact_sheet_part, metadata_part: names of the files.
         caption_parts: names of the captions' files beside the video, named as players look for them; () without any.
         no_captions: why there are none; '' where there are.
+        credentials: "signed", or "off" and why.
         sha256: of the video file.
         size_bytes: of the video file.
         n_frames, fps, width_px, height_px: of the picture.
@@ -33,6 +34,7 @@ class FinalVideo:
     metadata_part: str
     caption_parts: tuple[str, ...]
     no_captions: str
+    credentials: str
     sha256: str
     size_bytes: int
     n_frames: int

@@ -17,6 +17,7 @@ from s2v_pipeline.chunks.build import chain_keys
 from s2v_pipeline.chunks.latents import load_carry
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
+from s2v_pipeline.clips.label import make_stamp
 from s2v_pipeline.cluster import tasks
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip, WarmUp
@@ -26,6 +27,7 @@ from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.media import FrameBatch
 from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import FrameSpan
+from s2v_pipeline.video.frames import iter_frames
 
 N_FRAMES = 6
 
@@ -278,3 +280,19 @@ def test_workers_are_not_warmed_up_for_what_one_worker_loads_alone(monkeypatch: 
     for name in ("portrait", "wan_s2v", "unknown"):
         WarmUp(name)()
     assert imported == ["portrait"]
+
+
+def test_a_label_is_part_of_the_clip_s_key_and_of_its_frames(
+    ramp: Ramp, store: ArtifactStore, request_: ChunkRequest
+) -> None:
+    spec, video = GeneratorSpec("ramp"), VideoSettings(width_px=64, height_px=64)
+    latents = GenerateChunk(spec, request_, store).run()
+    plain = RenderClip(spec, request_, latents, video, store)
+    stamps = [make_stamp(text, corner="top_left", font=None, width_px=64, height_px=64) for text in ("AI", "KI")]
+    labelled = [RenderClip(spec, request_, latents, video, store, stamp) for stamp in stamps]
+    assert len({plain.key, *(task.key for task in labelled)}) == 3
+    parts = [task.run().part for task in (plain, labelled[0])]
+    shown = [next(iter_frames(store.path("rendered_clips", "anna", part))).pixels for part in parts]
+    difference = abs(shown[0].astype(int) - shown[1]).max(axis=-1)
+    assert difference[: len(difference) // 2].max() > 100
+    assert difference[-8:].max() < 16
