@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from s2v_pipeline.setting_values import Group
 
 
-class CredentialSettings(BaseModel):
+class CredentialSettings(Group):
     """What the video says of itself: signed content credentials (C2PA), the IPTC source type, a visible label."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     enabled: bool = Field(True, description="sign every video and mark it as made by AI; false leaves both out")
     certificate: Path | None = Field(

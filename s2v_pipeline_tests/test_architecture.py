@@ -40,7 +40,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "artifacts": ("errors",),
     "setting_values": (),
     "video_settings": ("setting_values",),
-    "credential_settings": (),
+    "credential_settings": ("setting_values",),
     "setting_groups": ("setting_values", "video_settings", "credential_settings"),
     "settings": ("errors", "setting_groups"),
     "packaged": BASE,
