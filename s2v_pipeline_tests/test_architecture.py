@@ -61,7 +61,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "generation.wan_s2v": (*BASE, "chunks", "inputs.picture_size", *GENERATOR_VALUES),
     "clips": (*BASE, "chunks", "generation.protocol", "generation.registry"),
     # The delivered video is put together from what the chunks' manifest lists.
-    "video": (*BASE, "chunks.manifest", "clips", "audio", "inputs", "faces"),
+    # Its measures hold the picture against the phones.
+    "video": (*BASE, "chunks.manifest", "clips", "audio", "inputs", "faces", "alignment.phonemes"),
     "cluster": (*BASE, "chunks", "generation", "clips"),
     # The wiring, and the ways in.
     "defs": (
