@@ -8,7 +8,6 @@ One frame is held at a time; what is kept is less than 1 KB a frame whatever the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -108,51 +107,69 @@ def track_picture(video: Path, reference: NDArray[np.uint8]) -> PictureTrack:
     Raises:
         MediaError: not a readable MP4 with one video stream and frames.
     """
-    return track_frames(iter_frames(video), probe_video(video).fps, reference, video.name)
+    tracker = PictureTracker(reference, probe_video(video).fps)
+    for shown in iter_frames(video):
+        tracker.add(shown)
+    return tracker.track()
 
 
-def track_frames(
-    frames: Iterable[ShownFrame], fps: Fraction, reference: NDArray[np.uint8], name: str = "the video"
-) -> PictureTrack:
-    """The same from frames.
+class PictureTracker:
+    """Takes frames one by one, so that others can look at the same decoded frames.
 
-    Raises:
-        MediaError: there is none.
+    Args:
+        reference: as in `track_picture`.
+        fps: of the video.
     """
-    every = max(1, round(LOOKED_AT_EVERY_S * float(fps)))
-    model = _standardised(small_picture(reference))
-    rows: list[tuple[float, float, float, float]] = []
-    colours, changes, looks, looked_at = [], [], [], []
-    before: list[Floats] = []
-    for shown in frames:
+
+    def __init__(self, reference: NDArray[np.uint8], fps: Fraction) -> None:
+        self._fps = fps
+        self._every = max(1, round(LOOKED_AT_EVERY_S * float(fps)))
+        self._model = _standardised(small_picture(reference))
+        self._rows: list[tuple[float, float, float, float]] = []
+        self._colours: list[Floats] = []
+        self._changes: list[Floats] = []
+        self._looks: list[PictureLook] = []
+        self._looked_at: list[int] = []
+        self._before: list[Floats] = []
+
+    def add(self, shown: ShownFrame) -> None:
+        """Measure the next frame."""
         small = small_picture(shown.pixels)
         luma = small @ _LUMA
-        last = before[-1] if before else luma
-        undone = float(np.abs(luma - before[-2]).mean()) if len(before) > 1 else 0.0
-        rows.append((float(luma.mean()), float(luma.std()), undone, float((_standardised(small) * model).mean())))
-        colours.append(small.mean(axis=(0, 1)))
-        changes.append(_blocks(np.abs(luma - last)))
-        before = [*before[-1:], luma]
-        if shown.index % every == 0:
-            looks.append(look_at(shown.pixels))
-            looked_at.append(shown.index)
-    if not rows:
-        raise MediaError(f"{name} must hold frames", got="none", cure="Make the video again.")
-    series = np.array(rows, np.float32)
-    return PictureTrack(
-        fps=fps,
-        luma=series[:, 0],
-        spread=series[:, 1],
-        colour=np.array(colours, np.float32),
-        change=np.array(changes, np.float32),
-        undone=series[:, 2],
-        likeness=series[:, 3],
-        looked_at=np.array(looked_at, np.int64),
-        bars=np.array([look.bars for look in looks], np.float32),
-        comb=np.array([look.comb for look in looks], np.float32),
-        sharpness=np.array([look.sharpness for look in looks], np.float32),
-        grain=np.array([look.grain for look in looks], np.float32),
-    )
+        last = self._before[-1] if self._before else luma
+        undone = float(np.abs(luma - self._before[-2]).mean()) if len(self._before) > 1 else 0.0
+        likeness = float((_standardised(small) * self._model).mean())
+        self._rows.append((float(luma.mean()), float(luma.std()), undone, likeness))
+        self._colours.append(np.asarray(small.mean(axis=(0, 1)), np.float32))
+        self._changes.append(_blocks(np.abs(luma - last)))
+        self._before = [*self._before[-1:], luma]
+        if shown.index % self._every == 0:
+            self._looks.append(look_at(shown.pixels))
+            self._looked_at.append(shown.index)
+
+    def track(self) -> PictureTrack:
+        """What was measured.
+
+        Raises:
+            MediaError: there was no frame.
+        """
+        if not self._rows:
+            raise MediaError("the video must hold frames", got="none", cure="Make the video again.")
+        series, looks = np.array(self._rows, np.float32), self._looks
+        return PictureTrack(
+            fps=self._fps,
+            luma=series[:, 0],
+            spread=series[:, 1],
+            colour=np.array(self._colours, np.float32),
+            change=np.array(self._changes, np.float32),
+            undone=series[:, 2],
+            likeness=series[:, 3],
+            looked_at=np.array(self._looked_at, np.int64),
+            bars=np.array([look.bars for look in looks], np.float32),
+            comb=np.array([look.comb for look in looks], np.float32),
+            sharpness=np.array([look.sharpness for look in looks], np.float32),
+            grain=np.array([look.grain for look in looks], np.float32),
+        )
 
 
 def small_picture(pixels: NDArray[np.uint8]) -> Floats:
