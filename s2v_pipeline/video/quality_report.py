@@ -116,7 +116,8 @@ def _figure(pixels: Any, text: str) -> str:
     content = io.BytesIO()
     picture.save(content, format="JPEG", quality=88)
     encoded = base64.b64encode(content.getvalue()).decode("ascii")
-    return f"<figure><img alt='' src='data:image/jpeg;base64,{encoded}'><figcaption>{html.escape(text)}</figcaption></figure>"
+    image = f"<img alt='' src='data:image/jpeg;base64,{encoded}'>"
+    return f"<figure>{image}<figcaption>{html.escape(text)}</figcaption></figure>"
 
 
 def _svg(text: str) -> str:
