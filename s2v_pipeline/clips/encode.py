@@ -16,7 +16,7 @@ One thread a clip: workers run side by side, and the same frames give the same b
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -66,6 +66,7 @@ def encode_clip(
     width_px: int,
     height_px: int,
     settings: VideoSettings,
+    on_frame: Callable[[], None] | None = None,
 ) -> ClipInfo:
     """Write the frames as an MP4 with one H.264 stream, batch by batch; not atomic by itself.
 
@@ -78,6 +79,7 @@ def encode_clip(
         fps: frames a second; the clip's clock counts it exactly.
         width_px, height_px: size of every frame; both even.
         settings: encoder settings.
+        on_frame: called after each frame.
 
     Raises:
         MediaError: frames of another size, rate or place than promised, an encoder failure, or a written file that
@@ -90,6 +92,8 @@ def encode_clip(
             converter = VideoReformatter()
             for index, pixels in enumerate(_checked_pixels(batches, frames, fps, width_px, height_px)):
                 container.mux(stream.encode(_yuv_frame(converter, pixels, index, fps)))
+                if on_frame is not None:
+                    on_frame()
             container.mux(stream.encode(None))
     except (av.FFmpegError, OSError) as error:
         raise MediaError(

@@ -10,7 +10,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from s2v_pipeline.chunks.latents import load_carry, load_latents, load_notes, sa
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.encode import encode_clip
+from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
 from s2v_pipeline.generation.registry import generator_names, generator_profile, import_generator, load_generator
@@ -110,13 +112,23 @@ class GenerateChunk:
 
 @dataclass(frozen=True)
 class RenderClip:
-    """Decode one chunk's latents to frames and encode them to one clip."""
+    """Decode one chunk's latents to frames and encode them to one clip.
+
+    Attributes:
+        spec: what made the latents.
+        request: of which chunk.
+        latents: their file.
+        video: how the clip is encoded.
+        store: where it goes.
+        counter: told about every frame.
+    """
 
     spec: GeneratorSpec
     request: ChunkRequest
     latents: ChunkFile
     video: VideoSettings
     store: ArtifactStore
+    counter: FrameCounter | None = None
 
     @property
     def label(self) -> str:
@@ -140,15 +152,18 @@ class RenderClip:
             latents_path = self.store.read_path(LATENTS_ASSET, self.request.input_id, self.latents.part)
             frames, latents = load_latents(latents_path)
             batches = generator.decode(self.request, GeneratedChunk(frames, latents))
-            self.store.write(
-                CLIPS_ASSET,
-                self.request.input_id,
-                part,
-                lambda path: _encode(path, batches, self.request, self.video),
-                key=key,
-                made_by=generator.fingerprint,
-                sources={LATENTS_ASSET: self.latents.key},
-            )
+            with nullcontext() if self.counter is None else self.counter.counting() as on_frame:
+                self.store.write(
+                    CLIPS_ASSET,
+                    self.request.input_id,
+                    part,
+                    lambda path: _encode(path, batches, self.request, self.video, on_frame),
+                    key=key,
+                    made_by=generator.fingerprint,
+                    sources={LATENTS_ASSET: self.latents.key},
+                )
+        elif self.counter is not None:
+            self.counter.fill(len(self.request.frames))
         return _chunk_file(self.request, part, key, made, started_at, self.latents.notes)
 
 
@@ -167,7 +182,13 @@ class WarmUp:
             import_generator(self.generator)
 
 
-def _encode(path: Path, batches: Iterator[FrameBatch], request: ChunkRequest, video: VideoSettings) -> None:
+def _encode(
+    path: Path,
+    batches: Iterator[FrameBatch],
+    request: ChunkRequest,
+    video: VideoSettings,
+    on_frame: Callable[[], None] | None,
+) -> None:
     encode_clip(
         batches,
         path,
@@ -176,6 +197,7 @@ def _encode(path: Path, batches: Iterator[FrameBatch], request: ChunkRequest, vi
         width_px=request.width_px,
         height_px=request.height_px,
         settings=video,
+        on_frame=on_frame,
     )
 
 

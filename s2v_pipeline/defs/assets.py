@@ -30,7 +30,7 @@ from s2v_pipeline.defs.instance import GENERATOR_POOL
 from s2v_pipeline.defs.partitions import INPUTS
 from s2v_pipeline.defs.previews import write_portrait_preview, write_sheet_preview
 from s2v_pipeline.defs.resources import PipelineResource
-from s2v_pipeline.defs.running import report_progress, run_tasks, user_errors_are_final
+from s2v_pipeline.defs.running import frames_counted, report_progress, run_tasks, user_errors_are_final
 from s2v_pipeline.defs.values import value_version
 from s2v_pipeline.generation.registry import check_generator
 from s2v_pipeline.inputs.prepare import prepare_input
@@ -234,8 +234,9 @@ def rendered_clips(
     with user_errors_are_final(context):
         settings = settings_of(context, pipeline)
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
-        tasks = clip_tasks(settings, requests, chunk_latents, pipeline.store())
-        clips = run_tasks(context, executor, tasks, placement_of(settings))
+        with frames_counted(context, pipeline.store(), [len(request.frames) for request in requests]) as counters:
+            tasks = clip_tasks(settings, requests, chunk_latents, pipeline.store(), counters)
+            clips = run_tasks(context, executor, tasks, placement_of(settings), reports=False)
         value = manifest_of("rendered_clips", settings, speech_inputs, clips)
     return dg.MaterializeResult(
         value=value,

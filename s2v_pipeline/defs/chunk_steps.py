@@ -17,6 +17,7 @@ from s2v_pipeline.audio.tracks import analysed_path
 from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
+from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import Placement
@@ -99,13 +100,17 @@ def latents_tasks(
 
 
 def clip_tasks(
-    settings: Settings, requests: Sequence[ChunkRequest], latents: ChunkManifest, store: ArtifactStore
+    settings: Settings,
+    requests: Sequence[ChunkRequest],
+    latents: ChunkManifest,
+    store: ArtifactStore,
+    counters: Sequence[FrameCounter],
 ) -> tuple[RenderClip, ...]:
-    """One task a chunk."""
+    """One task and one counter a chunk."""
     spec = spec_of(settings)
     return tuple(
-        RenderClip(spec, request, chunk, settings.video, store)
-        for request, chunk in zip(requests, latents.chunks, strict=True)
+        RenderClip(spec, request, chunk, settings.video, store, counter)
+        for request, chunk, counter in zip(requests, latents.chunks, counters, strict=True)
     )
 
 
@@ -135,4 +140,5 @@ def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: lis
             )
         ),
         chunks=tuple(chunks),
+        prompt_words_ignored=generator_profile(settings.generation.generator).words_ignored(speech.prompt),
     )

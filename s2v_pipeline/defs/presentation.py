@@ -188,6 +188,7 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo, machine: Settings) -> M
         "generator": value.generator,
         "generator_fingerprint": value.fingerprint,
         "prompt_words_understood": ", ".join(value.prompt_words) or _NONE,
+        "prompt_words_ignored": ", ".join(value.prompt_words_ignored) or _NONE,
         "notes": _lines(value.notes),
         "executor": f"{executor.kind} at {executor.address}, {executor.n_cpus} CPU",
     }

@@ -218,6 +218,7 @@ def _metadata(
             "name": clips.generator,
             "fingerprint": clips.fingerprint,
             "prompt_words_understood": list(clips.prompt_words),
+            "prompt_words_ignored": list(clips.prompt_words_ignored),
             "notes": list(clips.notes),
         },
         "chunks": [

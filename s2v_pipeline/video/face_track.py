@@ -35,8 +35,9 @@ STILL_PARTS = ("forehead", "right_cheek", "left_cheek", "background")
 
 COUNT_FACES_EVERY_S = 1.0  # a second face that stays for less is hardly seen; counting costs several trackings
 
-_PATCH_CENTRES = (151, 50, 280)  # landmarks: the middle of the forehead, the two cheeks
-_PATCH_HALF_SIDE = 0.10  # of the distance of the eyes' outer corners: skin alone, clear of brows, nose and lips
+# Landmarks whose mean is the middle of a patch: forehead (low, as a fringe hides its upper half), the two cheeks.
+_PATCH_CENTRES = ((151, 9), (50,), (280,))
+_PATCH_HALF_SIDE = 0.08  # of the distance of the eyes' outer corners: skin alone, clear of brows, nose and lips
 _BORDER = 0.06  # of the picture's sides: a frame's rim, where neither head nor hair come in a portrait
 _BORDER_UNTIL = 0.5  # of the height: shoulders are below
 
@@ -53,7 +54,7 @@ class FaceTrack:
         frames: (n,) int64, indices in the video.
         landmarks_px: (n, 478, 3) float32 as in `Face`; NaN where no face was seen.
         blendshapes: (n, 52) float32 in the order of BLENDSHAPE_NAMES; NaN where no face was seen.
-        colours_lab: (n, 4, 3) float32, mean CIE L*a*b* (D65) of STILL_PARTS; NaN where no face was seen.
+        colours_lab: (n, 4, 3) float32, CIE L*a*b* (D65) of STILL_PARTS; NaN where no face was seen.
         faces_counted: (n,) int16, faces found where they were counted, about once a second; -1 elsewhere.
 
     Raises:
@@ -92,7 +93,7 @@ class FaceTrack:
     @property
     def middles_s(self) -> NDArray[np.float64]:
         """(n,) float64: the times that the frames show, which are the middles of their spans on the player's clock."""
-        return float(self.start_s) + (self.frames + 0.5) / float(self.fps)
+        return np.asarray(float(self.start_s) + (self.frames + 0.5) / float(self.fps), np.float64)
 
     @property
     def end_s(self) -> float:
@@ -194,23 +195,24 @@ def face_of_picture(pixels: NDArray[np.uint8], landmarker: FaceLandmarker) -> Pi
 
 
 def still_colours(pixels: NDArray[np.uint8], landmarks_px: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(4, 3) float32: mean L*a*b* of STILL_PARTS; NaN for a part outside the picture."""
+    """(4, 3) float32: L*a*b* of STILL_PARTS, of skin the median, of the rim the mean; NaN outside the picture."""
     height_px, width_px = pixels.shape[:2]
     eyes_px = float(np.linalg.norm(landmarks_px[RIGHT_EYE_OUTER, :2] - landmarks_px[LEFT_EYE_OUTER, :2]))
     half_px = max(1.0, _PATCH_HALF_SIDE * eyes_px)
-    means = []
-    for centre in _PATCH_CENTRES:
-        x, y = landmarks_px[centre, :2]
+    middles = []
+    for centre in (list(landmarks) for landmarks in _PATCH_CENTRES):
+        x, y = landmarks_px[centre, :2].mean(axis=0)
         patch = pixels[
             max(0, round(y - half_px)) : max(0, round(y + half_px) + 1),
             max(0, round(x - half_px)) : max(0, round(x + half_px) + 1),
         ]
-        means.append(patch.reshape(-1, 3).mean(axis=0) if patch.size else np.full(3, np.nan))
+        # The median: a strand of hair or a mole that comes and goes at the rim is no change of colour.
+        middles.append(np.median(patch.reshape(-1, 3), axis=0) if patch.size else np.full(3, np.nan))
     rim_px = max(1, round(_BORDER * min(height_px, width_px)))
     until_px = max(rim_px + 1, round(_BORDER_UNTIL * height_px))
     rim = (pixels[:rim_px], pixels[rim_px:until_px, :rim_px], pixels[rim_px:until_px, -rim_px:])
-    means.append(np.concatenate([part.reshape(-1, 3) for part in rim]).mean(axis=0))
-    rgb = (np.array(means) / 255.0).astype(np.float32)
+    middles.append(np.concatenate([part.reshape(-1, 3) for part in rim]).mean(axis=0))
+    rgb = (np.array(middles) / 255.0).astype(np.float32)
     return np.asarray(cv2.cvtColor(rgb[None], cv2.COLOR_RGB2Lab)[0], np.float32)
 
 

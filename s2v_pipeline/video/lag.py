@@ -23,6 +23,8 @@ _RESAMPLINGS = 200  # the 95 % range of the peak is then known to about a tenth 
 _FEWEST_BLOCKS = 3
 _CONTROL_FROM_S = 1.5  # speech so far away has nothing to do with what is seen
 _MOST_CONTROLS = 60
+_SLOWEST_S = 1.0  # autocorrelations of speech are gone after a syllable or two; their noise would add up
+_LEAST_S = 2 * _CONTROL_FROM_S + 0.2  # so that there are several shifts
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class LagFit:
         lag_s: where the correlation is largest, between grid points.
         lag_95_s: half of the range that holds the middle 95 % of peaks when blocks of 1 s are drawn with replacement.
         correlation, correlation_at_zero: at the peak, and without a lag.
-        chance_mean, chance_std: of the correlations with the expected signal turned round by 1.5 s and more.
+        control: mean of the correlations with the expected signal turned round by 1.5 s and more; must be near 0.
+        chance_std: standard deviation of the correlation of two signals that have nothing to do with each other, and
+            are as slow as these two (M. S. Bartlett, J. Royal Statistical Society 98(3), 1935).
         at_edge: the peak is at the end of the lags that were tried, so that it may be none.
     """
 
@@ -41,20 +45,20 @@ class LagFit:
     lag_95_s: float
     correlation: float
     correlation_at_zero: float
-    chance_mean: float
+    control: float
     chance_std: float
     at_edge: bool
 
     @property
     def beyond_chance(self) -> float:
-        """Standard deviations of chance by which the peak is above its mean."""
-        return (self.correlation - self.chance_mean) / max(self.chance_std, 0.02)
+        """Standard deviations of chance by which the peak is above 0."""
+        return self.correlation / max(self.chance_std, 1e-6)
 
 
 def fit_lag(measured: NDArray[np.float64], expected: NDArray[np.float64]) -> LagFit | None:
     """Find the lag of `measured` (n,) against `expected` (n + 2 MARGIN_SAMPLES,).
 
-    NaN in `measured` is left out. None where there is too little to resample, or nothing varies.
+    NaN in `measured` is left out. None where less than 3.2 s are known, or nothing varies.
 
     Raises:
         ValueError: lengths that do not fit.
@@ -64,7 +68,7 @@ def fit_lag(measured: NDArray[np.float64], expected: NDArray[np.float64]) -> Lag
     known = np.isfinite(measured)
     block = round(_BLOCK_S * GRID_HZ)
     n_blocks = len(measured) // block
-    if n_blocks < _FEWEST_BLOCKS or len(measured) < 2.5 * _CONTROL_FROM_S * GRID_HZ or known.mean() < 0.5:
+    if n_blocks < _FEWEST_BLOCKS or known.sum() < _LEAST_S * GRID_HZ:
         return None
     # The last block takes the rest, so that every sample counts.
     starts = np.arange(n_blocks) * block
@@ -84,15 +88,15 @@ def fit_lag(measured: NDArray[np.float64], expected: NDArray[np.float64]) -> Lag
     drawn = np.random.default_rng(0).multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=_RESAMPLINGS)
     resampled = _correlations(np.einsum("lsb,rb->srl", sums, drawn))
     peaks = np.array([_peak(np.nan_to_num(row)) for row in resampled])
-    chance = _controls(x, weight, centred[MARGIN_SAMPLES : MARGIN_SAMPLES + len(x)])
+    unmoved = centred[MARGIN_SAMPLES : MARGIN_SAMPLES + len(x)][known]
     best = int(np.argmax(whole))
     return LagFit(
         lag_s=(peak - MARGIN_SAMPLES) / GRID_HZ,
         lag_95_s=float(np.subtract(*np.percentile(peaks, [97.5, 2.5]))) / 2 / GRID_HZ,
         correlation=float(whole[best]),
         correlation_at_zero=float(whole[MARGIN_SAMPLES]),
-        chance_mean=float(chance.mean()),
-        chance_std=float(chance.std()),
+        control=float(_controls(x[known], unmoved).mean()),
+        chance_std=_chance(x[known], unmoved),
         at_edge=best in (0, len(whole) - 1),
     )
 
@@ -115,8 +119,20 @@ def _peak(values: NDArray[np.float64]) -> float:
     return best if bend == 0 else best + float(0.5 * (before - after) / bend)
 
 
-def _controls(x: NDArray[np.float64], weight: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _controls(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Correlations at shifts of what is known, laid end to end: pauses that are left out do not come into it."""
     first = round(_CONTROL_FROM_S * GRID_HZ)
     shifts = np.linspace(first, len(x) - first, min(_MOST_CONTROLS, 1 + (len(x) - 2 * first) // 10)).astype(int)
-    known = weight > 0
-    return np.array([np.corrcoef(x[known], np.roll(y, shift)[known])[0, 1] for shift in shifts])
+    return np.array([np.corrcoef(x, np.roll(y, shift))[0, 1] for shift in shifts])
+
+
+def _chance(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
+    """Bartlett's standard deviation: sqrt(sum of the products of both autocorrelations / n)."""
+    reach = min(len(x) - 1, round(_SLOWEST_S * GRID_HZ))
+    both = []
+    for signal in (x - x.mean(), y - y.mean()):
+        power = np.square(np.abs(np.fft.rfft(signal, 2 * len(signal))))
+        correlation = np.fft.irfft(power)[: reach + 1]
+        both.append(correlation / max(correlation[0], 1e-12))
+    products = both[0] * both[1]
+    return float(np.sqrt(max(products[0] + 2 * products[1:].sum(), 0.0) / len(x)))

@@ -17,6 +17,7 @@ from s2v_pipeline.alignment.phonemes import BILABIALS, PHONE_OPENNESS, SILENCE, 
 from s2v_pipeline.video.lag import GRID_HZ, MARGIN_SAMPLES
 
 SETTLING_S = 0.4  # lips come to rest after speech, and prepare before it
+NEAR_SPEECH_S = 0.3  # its first opening and last closing; more of a pause says only that people close their mouths
 ARTICULATION_S = 0.06  # standard deviation: jaws and lips pass from phone to phone in 100 to 200 ms, in no step
 
 _SONORANTS = frozenset({"M", "N", "NG", "L", "R", "W", "Y"})
@@ -64,6 +65,14 @@ def spoken(phones: tuple[Phone, ...]) -> tuple[Phone, ...]:
 def grid_times_s(duration_s: float) -> NDArray[np.float64]:
     """Middles of the grid's samples from 0 to the duration."""
     return (np.arange(int(duration_s * GRID_HZ)) + 0.5) / GRID_HZ
+
+
+def near_speech(phones: tuple[Phone, ...], times_s: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which times lie in speech or within NEAR_SPEECH_S of it."""
+    near = np.zeros(len(times_s), bool)
+    for phone in spoken(phones):
+        near |= (times_s >= phone.start_s - NEAR_SPEECH_S) & (times_s < phone.end_s + NEAR_SPEECH_S)
+    return near
 
 
 def expected_opening(phones: tuple[Phone, ...], duration_s: float) -> NDArray[np.float64]:

@@ -18,8 +18,8 @@ from s2v_pipeline.clips.container import open_mp4
 from s2v_pipeline.errors import MediaError
 from s2v_pipeline.media import Waveform
 from s2v_pipeline.video.lag import GRID_HZ, fit_lag
-from s2v_pipeline.video.lip_sync import LEAST_BEYOND_CHANCE, LEAST_PHONES, LEAST_SPEECH_S, LipSync
-from s2v_pipeline.video.phone_signals import expected_loudness, read_phones, spoken
+from s2v_pipeline.video.lip_sync import LEAST_PHONES, LEAST_SPEECH_S, LipSync, is_peak
+from s2v_pipeline.video.phone_signals import expected_loudness, grid_times_s, near_speech, read_phones, spoken
 from s2v_pipeline.video.sound import DecodedSound
 
 _RATE_HZ = 16_000
@@ -89,8 +89,10 @@ def sound_lag(waveform: Waveform, phonemes: pd.DataFrame) -> SoundLag | None:
     if len(said) < LEAST_PHONES or sum(phone.end_s - phone.start_s for phone in said) < LEAST_SPEECH_S:
         return None
     levels = _levels(waveform)
-    fit = fit_lag(levels, expected_loudness(phones, len(levels) / GRID_HZ + 1e-9))
-    if fit is None or fit.at_edge or fit.beyond_chance < LEAST_BEYOND_CHANCE:
+    duration_s = len(levels) / GRID_HZ + 1e-9
+    near = near_speech(phones, grid_times_s(duration_s))
+    fit = fit_lag(np.where(near, levels, np.nan), expected_loudness(phones, duration_s))
+    if fit is None or not is_peak(fit):
         return None
     return SoundLag(fit.lag_s, fit.lag_95_s, fit.correlation)
 

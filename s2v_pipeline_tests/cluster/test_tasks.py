@@ -18,6 +18,7 @@ from s2v_pipeline.chunks.latents import load_carry
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
 from s2v_pipeline.cluster import tasks
+from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip, WarmUp
 from s2v_pipeline.errors import ArtifactError, GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
@@ -131,6 +132,35 @@ def test_a_clip_is_made_once_and_again_when_it_was_damaged(
     assert task.run().made
     assert path.read_bytes() == content
     assert ramp.n_decoded == 2
+
+
+def test_a_clip_counts_its_frames_as_they_are_done(
+    ramp: Ramp, store: ArtifactStore, request_: ChunkRequest, tmp_path: Path
+) -> None:
+    counter = FrameCounter(tmp_path / "0")
+    seen: list[int] = []
+    decode = ramp.decode
+
+    def decode_and_look(request: ChunkRequest, chunk: GeneratedChunk) -> Iterator[FrameBatch]:
+        for batch in decode(request, chunk):
+            seen.append(counter.read())
+            yield batch
+
+    ramp.decode = decode_and_look  # type: ignore[method-assign]
+    spec, video = GeneratorSpec("ramp"), VideoSettings(width_px=64, height_px=64)
+    latents = GenerateChunk(spec, request_, store).run()
+    assert counter.read() == 0
+    task = RenderClip(spec, request_, latents, video, store, counter)
+    assert task.run().made
+    assert seen == list(range(N_FRAMES))
+    assert counter.read() == N_FRAMES
+
+    found = FrameCounter(tmp_path / "1")
+    assert not replace(task, counter=found).run().made
+    assert found.read() == N_FRAMES
+    # Nobody counts any more, as after the driver's end: the clip is made all the same.
+    store.path("rendered_clips", "anna", task.run().part).unlink()
+    assert replace(task, counter=FrameCounter(tmp_path / "gone" / "0")).run().made
 
 
 def test_sound_settings_do_not_remake_the_picture(ramp: Ramp, store: ArtifactStore, request_: ChunkRequest) -> None:
