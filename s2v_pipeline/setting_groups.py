@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from s2v_pipeline.credential_settings import CredentialSettings
+from s2v_pipeline.gate_settings import GateSettings
 from s2v_pipeline.setting_values import Group, Texts
 from s2v_pipeline.video_settings import DeliverySettings
 from s2v_pipeline.video_settings import VideoSettings as VideoSettings
@@ -154,6 +155,7 @@ class Settings(Group):
     generation: GenerationSettings = GenerationSettings()
     wan: WanSettings = WanSettings()
     credentials: CredentialSettings = CredentialSettings()
+    gate: GateSettings = GateSettings()
     cluster: ClusterSettings = ClusterSettings()
     paths: PathSettings = PathSettings()
     server: ServerSettings = ServerSettings()

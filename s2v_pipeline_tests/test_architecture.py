@@ -26,6 +26,7 @@ VERSION = f"{PACKAGE}.__version__"  # a plain string; anyone may name it in what
 BASE = (
     *("errors", "timebase", "media", "artifacts", "credential_settings", "setting_groups", "settings"),
     "video_settings",
+    "gate_settings",
 )
 
 # What crosses the border between generators and the rest.
@@ -41,7 +42,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "setting_values": (),
     "video_settings": ("setting_values",),
     "credential_settings": ("setting_values",),
-    "setting_groups": ("setting_values", "video_settings", "credential_settings"),
+    "gate_settings": ("setting_values",),
+    "setting_groups": ("setting_values", "video_settings", "credential_settings", "gate_settings"),
     "settings": ("errors", "setting_groups"),
     "packaged": BASE,
     "progress_bars": BASE,

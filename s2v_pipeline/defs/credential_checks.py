@@ -8,13 +8,10 @@ from pathlib import Path
 import dagster as dg
 
 from s2v_pipeline.defs.assets import final_videos
-from s2v_pipeline.defs.checks import PARTITION_TAG
-from s2v_pipeline.defs.io_manager import load_value
 from s2v_pipeline.defs.resources import PipelineResource
-from s2v_pipeline.inputs.speech_input import SpeechInput
+from s2v_pipeline.defs.stored import stored_video
 from s2v_pipeline.video.certificate import credentials_at
 from s2v_pipeline.video.credentials import MEDIA_TYPES, trusted_signers
-from s2v_pipeline.video.manifest import FinalVideo
 from s2v_pipeline.video.verification import verify_file
 from s2v_pipeline.video.xmp import AI_GENERATED
 
@@ -32,19 +29,9 @@ def credentials_verify(
     Without credentials because a setting says so or the container has no place for them, the check does not pass, but
     only warns.
     """
-    key = context.run.tags.get(PARTITION_TAG)
-    if key is None:
-        raise dg.Failure(
-            description="This check looks at one input; got a run without a partition. Materialise the asset for a "
-            "partition: its checks run with it.",
-            allow_retries=False,
-        )
-    store = pipeline.store()
-    speech, video = load_value(store, "speech_inputs", key), load_value(store, "final_videos", key)
-    if not isinstance(speech, SpeechInput) or not isinstance(video, FinalVideo):
-        raise TypeError(f"expected a SpeechInput and a FinalVideo; got {type(speech).__name__}, {type(video).__name__}")
+    speech, video, path = stored_video(context, pipeline)
     settings = credentials_at(pipeline.settings(), pipeline.folder())
-    found = verify_file(store.read_path("final_videos", key, video.video_part), trusted_signers(settings))
+    found = verify_file(path, trusted_signers(settings))
     may_lack_them = not settings.credentials.enabled or Path(video.video_part).suffix not in MEDIA_TYPES
     if found.status == "absent" and may_lack_them:
         return dg.AssetCheckResult(

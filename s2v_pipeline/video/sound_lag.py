@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from s2v_pipeline.clips.container import open_mp4
+from s2v_pipeline.clips.container import open_video
 from s2v_pipeline.errors import MediaError
 from s2v_pipeline.media import Waveform
 from s2v_pipeline.video.lag import GRID_HZ, fit_lag
@@ -65,7 +65,7 @@ def read_sound(video: Path) -> Waveform:
     Raises:
         MediaError: not a readable MP4, or one without sound.
     """
-    with open_mp4(video) as container:
+    with open_video(video) as container:
         if not container.streams.audio:
             raise MediaError(f"{video.name} must have sound", got="none", cure="Make the video again.")
         stream = container.streams.audio[0]
