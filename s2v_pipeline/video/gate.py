@@ -93,6 +93,8 @@ def _frames(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
         at_least=True,
         at_s=picture.likeness_frame / fps,
     )
+    usual = picture.likeness_usual
+    yield Measured(check, "usual likeness to the portrait", usual, limits.least_usual_likeness, at_least=True)
 
 
 def _motion(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
@@ -103,7 +105,8 @@ def _motion(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
     )
     yield Measured(check, "share of repeated frames", picture.repeated_share, limits.most_repeated, at_least=False)
     yield Measured(check, "share of frames out of order", picture.shaken_share, limits.most_shaken, at_least=False)
-    jitter = found.jitter
+    yield Measured(check, "evenness of motion", picture.cadence, limits.least_cadence, at_least=True)
+    jitter = found.face.jitter
     yield Measured(
         check,
         "jitter of the head",
@@ -119,7 +122,9 @@ def _motion(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
 def _cleanness(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
     picture, check = found.picture, "picture_is_clean"
     yield Measured(check, "flat bar at a side", picture.bar_share, limits.most_bar_share, at_least=False)
-    yield Measured(check, "missing levels (banding)", picture.comb, limits.most_banding, at_least=False)
+    yield Measured(
+        check, "flat parts above the portrait's (banding)", picture.flat_more, limits.most_banding, at_least=False
+    )
     sharpness = picture.sharpness_ratio
     yield Measured(check, "sharpness over the portrait's", sharpness, limits.least_sharpness, at_least=True)
     yield Measured(check, "noise above the portrait's", picture.grain_more, limits.most_noise, at_least=False)
@@ -133,7 +138,7 @@ def _colours(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
     yield Measured(check, "colour off the portrait's", picture.colour_off, limits.most_colour, at_least=False)
     yield Measured(check, "drift of the whole picture", picture.drift, limits.most_picture_drift, at_least=False)
     yield Measured(check, "flicker", picture.flicker, limits.most_flicker, at_least=False)
-    for part in found.colours:
+    for part in found.face.colours:
         yield Measured(
             check,
             f"drift of the {part.part.replace('_', ' ')}",
@@ -166,7 +171,7 @@ def _sound(found: Inspection, expected: Expected, limits: GateSettings) -> Itera
 
 
 def _lips(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
-    lips, check = found.lips, "lips_follow_speech"
+    lips, check = found.face.lips, "lips_follow_speech"
     why = "; ".join(lips.cannot_tell) or "too little speech"
     correlation = None if lips.opening is None else lips.opening.correlation
     yield Measured(
@@ -177,7 +182,7 @@ def _lips(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
         at_least=True,
         note=_if_none(correlation, why),
     )
-    offset = found.offset
+    offset = found.face.offset
     # What lies within the measure's own 95 % range of a frame is not known to be more than a frame.
     beyond_ms = None if offset is None else 1000 * max(0.0, abs(offset.picture_minus_sound_s) - offset.uncertainty_95_s)
     frame_ms = 1000 * limits.most_offset_frames / float(found.probe.fps)
@@ -209,7 +214,7 @@ def _lips(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
 
 
 def _silence(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
-    silence, noise, check = found.lips.silence, found.noise, "lips_rest_in_silence"
+    silence, noise, check = found.face.lips.silence, found.face.noise, "lips_rest_in_silence"
     deviation = None if silence is None else silence.deviation
     floor = 0.0 if noise is None else noise.opening_deviation
     yield Measured(
@@ -224,7 +229,7 @@ def _silence(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
 
 
 def _face(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
-    faces, identity, check = found.faces, found.identity, "face_is_kept"
+    faces, identity, check = found.face.faces, found.face.identity, "face_is_kept"
     share = faces.without_face / max(1, faces.frames)
     yield Measured(
         check, "share without a face", share, limits.most_without_face, at_least=False, at_s=faces.first_without_s

@@ -21,19 +21,15 @@ from s2v_pipeline.faces.landmarker import FaceLandmarker
 from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.video.audio_difference import AudioDifference, audio_difference
 from s2v_pipeline.video.caption_faults import caption_faults
-from s2v_pipeline.video.face_motion import Blinks, FacesSeen, Jitter, measure_blinks, measure_faces, measure_jitter
 from s2v_pipeline.video.face_shape import eye_distances_px, mouth_opening
 from s2v_pipeline.video.face_track import face_of_picture, track_frames
 from s2v_pipeline.video.frames import ShownFrame, iter_frames
-from s2v_pipeline.video.identity import ColourDrift, Identity, measure_colours, measure_identity
-from s2v_pipeline.video.lip_sync import LipSync, measure_lip_sync
 from s2v_pipeline.video.picture_checks import PictureReport, check_picture
 from s2v_pipeline.video.picture_faults import PictureFaults, picture_faults
 from s2v_pipeline.video.picture_track import PictureTrack, PictureTracker, look_at, small_picture
 from s2v_pipeline.video.probe import VideoProbe, probe_video
 from s2v_pipeline.video.sound import DecodedSound, open_flac
-from s2v_pipeline.video.sound_lag import AvOffset, SoundLag, av_offset, measure_sound_lag
-from s2v_pipeline.video.tracker_noise import TrackerNoise, measure_tracker_noise
+from s2v_pipeline.video.talking_face import TalkingFace, measure_talking_face
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +65,7 @@ class Expected:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """All figures of one video; None where there was too little to measure, which `lips.cannot_tell` explains.
+    """All figures of one video; None where there was too little to measure, which `face.lips.cannot_tell` explains.
 
     Attributes:
         opening: (n,), of the mouth in every frame, in eye distances; NaN where no face was seen.
@@ -82,16 +78,8 @@ class Inspection:
     picture: PictureFaults
     track: PictureTrack
     opening: NDArray[np.float64]
-    faces: FacesSeen
-    lips: LipSync
-    sound_lag: SoundLag | None
-    offset: AvOffset | None
-    noise: TrackerNoise | None
-    jitter: Jitter | None
-    blinks: Blinks | None
-    identity: Identity | None
+    face: TalkingFace
     portrait_has_face: bool
-    colours: tuple[ColourDrift, ...]
     sound: AudioDifference
     level: SoundLevel
     speech_level: SoundLevel
@@ -111,10 +99,10 @@ def inspect_video(video: Path, expected: Expected, landmarker: FaceLandmarker) -
     faces = track_frames(_shown_to(tracker, iter_frames(video)), landmarker, fps=probe.fps)
     track = tracker.track()
     portrait = face_of_picture(expected.portrait, landmarker)
-    # 3. the sound
-    sound_lag = measure_sound_lag(video, expected.phonemes)
-    # 4. what follows from both
-    lips = measure_lip_sync(faces, expected.phonemes)
+    # 3. the face, and the sound against the same phones
+    face = measure_talking_face(
+        video, expected.phonemes, landmarker, settings=expected.settings, portrait=portrait, track=faces
+    )
     return Inspection(
         probe=probe,
         alive=check_picture(video),
@@ -123,16 +111,8 @@ def inspect_video(video: Path, expected: Expected, landmarker: FaceLandmarker) -
         ),
         track=track,
         opening=mouth_opening(faces.landmarks_px, eye_distances_px(faces.landmarks_px)),
-        faces=measure_faces(faces),
-        lips=lips,
-        sound_lag=sound_lag,
-        offset=av_offset(lips, sound_lag),
-        noise=measure_tracker_noise(video, faces, landmarker, settings=expected.settings),
-        jitter=measure_jitter(faces),
-        blinks=measure_blinks(faces),
-        identity=measure_identity(faces, portrait),
+        face=face,
         portrait_has_face=portrait is not None,
-        colours=measure_colours(faces, portrait),
         sound=audio_difference(video, expected.speech, channels=expected.channels),
         level=_video_level(video),
         speech_level=_speech_level(expected.speech),

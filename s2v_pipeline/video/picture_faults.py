@@ -16,6 +16,8 @@ from s2v_pipeline.video.picture_track import PictureLook, PictureTrack
 EMPTY_SPREAD = 6.0  # luma; a face in front of anything has 30 and more
 JUMP_LEAST = 16.0  # luma in a block: movement of skin and hair between neighbouring frames stays below
 JUMP_TIMES = 6.0  # the block's own 95th percentile: mouths and eyes change much, but often
+CADENCE_WINDOW_S = 2.0  # a dozen frames and more in every phase
+CADENCES = (2, 3, 4, 5)  # frames: from every other one to 24 in 30
 STILL_CHANGE = 0.02  # luma over the picture: a repeated frame, encoded again
 
 
@@ -32,11 +34,14 @@ class PictureFaults:
         shaken_share: of frames nearer to the one before the last than to the last: order or time is not that of motion.
         likeness_least: lowest correlation with the reference picture.
         likeness_frame: where.
+        likeness_usual: median of the same.
+        cadence: change of the stillest in a rhythm of 2 to 5 frames over the usual; 1 where motion is even, near 0
+            where frames are repeated or swapped in turn.
         brightness_off: mean luma less the reference's, of the frame that is off most.
         colour_off: largest difference of a mean colour channel from the reference's after brightness is taken out.
         drift: largest change of a mean colour channel between the first and any later second.
         bar_share: largest flat bar at a side that the reference has not.
-        comb: median share of unused luma levels, less the reference's.
+        flat_more: median share of flat pixels, less the reference's.
         sharpness_ratio: median over the reference's.
         grain_more: median noise, less the reference's.
     """
@@ -49,11 +54,13 @@ class PictureFaults:
     shaken_share: float
     likeness_least: float
     likeness_frame: int
+    likeness_usual: float
+    cadence: float
     brightness_off: float
     colour_off: float
     drift: float
     bar_share: float
-    comb: float
+    flat_more: float
     sharpness_ratio: float
     grain_more: float
 
@@ -80,11 +87,13 @@ def picture_faults(track: PictureTrack, reference: PictureLook, reference_colour
         shaken_share=_shaken(mean_change, track.undone),
         likeness_least=float(track.likeness[worst]),
         likeness_frame=worst,
+        likeness_usual=float(np.median(track.likeness)),
+        cadence=_cadence(mean_change[1:], float(track.fps)),
         brightness_off=float(np.abs(np.median(grey))),
         colour_off=float(np.abs(np.median(off - grey, axis=0)).max()),
         drift=_drift(track),
         bar_share=float((track.bars.min(axis=0) - reference_bars).max()),
-        comb=float(np.median(track.comb)) - reference.comb,
+        flat_more=float(np.median(track.flat)) - reference.flat,
         sharpness_ratio=float(np.median(track.sharpness)) / max(reference.sharpness, 1e-3),
         grain_more=float(np.median(track.grain)) - reference.grain,
     )
@@ -111,6 +120,19 @@ def _shaken(change: NDArray[np.float32], undone: NDArray[np.float32]) -> float:
     if not moving.any():
         return 0.0
     return float(np.mean(undone[2:][moving] < 0.7 * change[2:][moving]))
+
+
+def _cadence(change: NDArray[np.float32], fps: float) -> float:
+    """The least over windows that overlap by half; 1 where the video is shorter than a window."""
+    length, least = round(CADENCE_WINDOW_S * fps), 1.0
+    for first in range(0, len(change) - length + 1, length // 2):
+        window = change[first : first + length]
+        usual = max(float(np.median(window)), STILL_CHANGE)
+        for period in CADENCES:
+            phases = [float(np.median(window[phase::period])) for phase in range(period)]
+            # Of two phases the other one is the usual; of more, the median of all is.
+            least = min(least, min(phases) / (max(*phases, STILL_CHANGE) if period == 2 else usual))
+    return least
 
 
 def _drift(track: PictureTrack) -> float:

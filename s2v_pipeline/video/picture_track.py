@@ -26,7 +26,7 @@ LOOKED_AT_EVERY_S = 0.4  # for what does not come and go within a few frames: ba
 SIDES = ("top", "bottom", "left", "right")
 _FLAT = 3.0  # standard deviation of luma along a row up to which it is one colour, after lossy encoding
 _BAR_STEP = 3.0  # luma by which neighbouring rows of a bar may differ
-_COMB_LEVELS = 5  # luma levels on each side that a level's count is compared with
+_SAME_LUMA = 1.0  # rounding in the encoder
 _SHARPNESS_PX = 256  # of the longer side, at which pictures of different sizes are compared
 
 Floats = NDArray[np.float32]
@@ -46,7 +46,7 @@ class PictureTrack:
         likeness: (n,) float32, correlation of the frame's RGB at SMALL_PX with the reference picture's.
         looked_at: (k,) int64, frames looked at in full.
         bars: (k, 4) float32, share of the picture that is one flat colour from each of SIDES inwards.
-        comb: (k,) float32, share of luma levels that are nearly unused between used ones.
+        flat: (k,) float32, share of pixels whose neighbours all have their luma, to one level.
         sharpness: (k,) float32, RMS of the Laplacian at a common size.
         grain: (k,) float32, standard deviation of noise, robustly, at full size.
 
@@ -63,7 +63,7 @@ class PictureTrack:
     likeness: Floats
     looked_at: NDArray[np.int64]
     bars: Floats
-    comb: Floats
+    flat: Floats
     sharpness: Floats
     grain: Floats
 
@@ -77,7 +77,7 @@ class PictureTrack:
             "undone": (n,),
             "likeness": (n,),
             "bars": (k, len(SIDES)),
-            "comb": (k,),
+            "flat": (k,),
             "sharpness": (k,),
             "grain": (k,),
         }
@@ -92,7 +92,7 @@ class PictureLook:
     """One picture in full: what PictureTrack holds of frames looked at; see there."""
 
     bars: tuple[float, float, float, float]
-    comb: float
+    flat: float
     sharpness: float
     grain: float
 
@@ -166,7 +166,7 @@ class PictureTracker:
             likeness=series[:, 3],
             looked_at=np.array(self._looked_at, np.int64),
             bars=np.array([look.bars for look in looks], np.float32),
-            comb=np.array([look.comb for look in looks], np.float32),
+            flat=np.array([look.flat for look in looks], np.float32),
             sharpness=np.array([look.sharpness for look in looks], np.float32),
             grain=np.array([look.grain for look in looks], np.float32),
         )
@@ -186,7 +186,7 @@ def look_at(pixels: NDArray[np.uint8]) -> PictureLook:
     size = (max(8, round(luma.shape[1] * scale)), max(8, round(luma.shape[0] * scale)))
     level = cv2.resize(luma, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     sharpness = float(np.sqrt(np.mean(np.square(cv2.Laplacian(level, cv2.CV_32F)))))
-    return PictureLook(bars, _comb(luma), sharpness, _grain(luma))
+    return PictureLook(bars, _flat(luma), sharpness, _grain(luma))
 
 
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)  # ITU-R BT.709
@@ -210,15 +210,10 @@ def _bar(luma: Floats) -> float:
     return float(np.argmin(same) / len(same)) if not same.all() else 1.0
 
 
-def _comb(luma: Floats) -> float:
-    """Share of the levels between the 2nd and the 98th percentile with under a tenth of their neighbourhood's count."""
-    counts = np.bincount(np.clip(luma, 0, 255).astype(np.uint8).ravel(), minlength=256).astype(np.float64)
-    low, high = np.searchsorted(np.cumsum(counts) / counts.sum(), (0.02, 0.98))
-    if high - low < 2 * _COMB_LEVELS:
-        return 0.0
-    kernel = np.ones(2 * _COMB_LEVELS + 1) / (2 * _COMB_LEVELS + 1)
-    around = np.convolve(counts, kernel, mode="same")[low : high + 1]
-    return float(np.mean(counts[low : high + 1] < 0.1 * around))
+def _flat(luma: Floats) -> float:
+    """Share of pixels in whose 3 x 3 neighbourhood luma varies by _SAME_LUMA at most: bands are flat between steps."""
+    around = np.ones((3, 3), np.uint8)
+    return float(np.mean(cv2.dilate(luma, around) - cv2.erode(luma, around) <= _SAME_LUMA))
 
 
 def _grain(luma: Floats) -> float:
