@@ -5,7 +5,7 @@ Does not belong here: slow drift away from the portrait (drift), noise of single
 
 Each frame is compared with the one before, block by block; the median over the blocks is the change that the whole
 picture made, whatever the mouth does. Summed up, that is a curve of brightness for each channel. It is replaced by its
-mean over a short window, which keeps fades. A step that stays (a lamp is switched on) parts the window, so it stays a step.
+mean over a short window, which keeps fades. A step that stays (a lamp is switched on) parts the window and is kept.
 """
 
 from __future__ import annotations

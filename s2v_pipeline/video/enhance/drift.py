@@ -4,8 +4,8 @@ Belongs here: measuring a frame's colours against the portrait's still parts, sm
 Does not belong here: fast trembling (deflicker), a colour that somebody wants (tone).
 
 For each channel a gain and an offset map the frame to the portrait. They are fitted over blocks that do not move, with
-weights that leave out what is not as in the portrait (the mouth, hair that moved). They are averaged over about a second,
-but never across a join of two chunks, as that is where a step is to be taken out.
+weights that leave out what is not as in the portrait (the mouth, hair that moved). They are averaged over about a
+second, but never across a join of two chunks, as that is where a step is to be taken out.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class DriftSample:
 def block_colours(pixels: NDArray[np.uint8]) -> Blocks:
     """Mean colours of the picture's blocks."""
     side = (_BLOCKS_PER_SIDE, _BLOCKS_PER_SIDE)
-    return cv2.resize(pixels.astype(np.float32), side, interpolation=cv2.INTER_AREA).reshape(-1, 3)
+    small = cv2.resize(pixels.astype(np.float32), side, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32).reshape(-1, 3)
 
 
 def measure_drift(frame: Blocks, portrait: Blocks, stillness: NDArray[np.float64]) -> ColourMap:
@@ -163,8 +164,8 @@ class DriftCorrection:
             self.on_sample(DriftSample(frame.index, mean.levels, used is not mean))
         if used.levels < LEAST_LEVELS:
             return frame
-        table = np.arange(256)[:, None] * used.gain + used.offset
-        table = np.rint(np.clip(table, 0, 255)).astype(np.uint8).reshape(1, 256, 3)
+        levels = np.arange(256)[:, None] * used.gain + used.offset
+        table = np.rint(np.clip(levels, 0, 255)).astype(np.uint8).reshape(1, 256, 3)
         return ShownFrame(frame.index, frame.time_s, np.asarray(cv2.LUT(frame.pixels, table), np.uint8))
 
 

@@ -3,7 +3,7 @@
 Belongs here: the stage around FFmpeg's contrast adaptive sharpening.
 Does not belong here: larger pictures (upscale).
 
-CAS (AMD FidelityFX) sharpens flat texture more than edges that are sharp already, so it makes no halos and little noise.
+CAS (AMD FidelityFX) sharpens flat texture more than edges that are sharp already, so it makes no halos.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from s2v_pipeline.video.enhance.filter_graph import Filter, filtered
 from s2v_pipeline.video.enhance.stage import ALONE, Window
 from s2v_pipeline.video.frames import ShownFrame
-
 
 MOST_STRENGTH = 0.8
 """A portrait blurred by 0.8 px gains 0.7 to 1.5 dB of PSNR at 0 to 0.6 and loses 4 dB at 1."""

@@ -40,6 +40,7 @@ class Window:
 
 
 ALONE = Window(0, 1)
+PAIR = Window(0, 2)
 
 
 @runtime_checkable

@@ -76,10 +76,10 @@ class Tone:
         for frame in frames:
             pixels = frame.pixels
             if not np.array_equal(matrix, np.eye(3)):
-                pixels = cv2.transform(pixels, matrix)  # rounds and saturates
+                pixels = np.asarray(cv2.transform(pixels, matrix), np.uint8)  # rounds and saturates
             if self.contrast != 1:
-                pixels = cv2.LUT(pixels, curve)
-            yield ShownFrame(frame.index, frame.time_s, np.asarray(pixels, np.uint8))
+                pixels = np.asarray(cv2.LUT(pixels, curve), np.uint8)
+            yield ShownFrame(frame.index, frame.time_s, pixels)
 
 
 def _curve(contrast: float, pivot: float) -> NDArray[np.uint8]:
