@@ -74,11 +74,12 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recording as the aligners get it: 16 kHz samples in a file, and where there is speech."""
+    """A recording as the aligners get it: 16 kHz samples in a file, and what the graph knows about them."""
 
     recording: Recording
     samples: Path
     segments: Segments
+    is_denoised: bool
 
 
 @dataclass(frozen=True)
@@ -103,26 +104,26 @@ class Measured:
     score: Score | None
 
 
-def clean_up(waveform: Waveform) -> Waveform:
-    """The cleaned track of a waveform, as the graph analyses it: same rate, same length, nothing shifted."""
+def clean_up(waveform: Waveform) -> tuple[Waveform, bool]:
+    """The cleaned track of a waveform, as the graph analyses it, nothing shifted; and whether noise was taken out."""
     heard = resample(waveform, SPEECH_RATE_HZ)
     plan = plan_clean_up(heard, speech_probabilities(heard), AudioSettings())
     if not plan.changes_anything:
-        return waveform
+        return waveform, False
     cleaned = clean([waveform.samples[None]], waveform.rate_hz, plan, channels=1)
-    return Waveform(np.concatenate(list(cleaned), axis=1)[0], waveform.rate_hz)
+    return Waveform(np.concatenate(list(cleaned), axis=1)[0], waveform.rate_hz), plan.denoise
 
 
-def _transcript(waveform: Waveform, transcript: str | None, segments: Segments) -> Alignment:
-    return align_speech(waveform, transcript, segments)
+def _transcript(waveform: Waveform, speech: Prepared) -> Alignment:
+    return align_speech(waveform, speech.recording.transcript, speech.segments, is_denoised=speech.is_denoised)
 
 
-def _recogniser(waveform: Waveform, _: str | None, segments: Segments) -> Alignment:
-    return align_speech(waveform, None, segments)
+def _recogniser(waveform: Waveform, speech: Prepared) -> Alignment:
+    return align_speech(waveform, None, speech.segments, is_denoised=speech.is_denoised)
 
 
-def _phone_loop(waveform: Waveform, _: str | None, segments: Segments) -> Alignment:
-    return PhoneLoopAligner(segments).align(waveform)
+def _phone_loop(waveform: Waveform, speech: Prepared) -> Alignment:
+    return PhoneLoopAligner(speech.segments).align(waveform)
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,13 @@ class _Checkpoint:
     folder: Path
     uses_transcript: bool
 
-    def __call__(self, waveform: Waveform, transcript: str | None, segments: Segments) -> Alignment:
+    def __call__(self, waveform: Waveform, speech: Prepared) -> Alignment:
         settings = AlignmentSettings(aligner="ctc", ctc_checkpoint=self.folder)
-        return align_speech(waveform, transcript if self.uses_transcript else None, segments, settings)
+        transcript = speech.recording.transcript if self.uses_transcript else None
+        return align_speech(waveform, transcript, speech.segments, settings, is_denoised=speech.is_denoised)
 
 
-Aligning = Callable[[Waveform, str | None, Segments], Alignment]
+Aligning = Callable[[Waveform, Prepared], Alignment]
 ALIGNERS: dict[str, Aligning] = {
     "transcript": _transcript,
     "recogniser": _recogniser,
@@ -181,13 +183,14 @@ def prepared(recordings: Iterable[Recording], work: Path, noise: Noise | None) -
                 noisy = work / f"{recording.name}.wav"
                 write_wav(noisy, noise.mixed(read_waveform(flac), recording.truth, recording.name))
                 copy_speech(noisy, flac, InputSettings())
-            waveform = resample(clean_up(read_waveform(flac)), SPEECH_RATE_HZ)
+            cleaned, is_denoised = clean_up(read_waveform(flac))
+            waveform = resample(cleaned, SPEECH_RATE_HZ)
         except S2VError as error:
             yield f"{recording.name}: left out: {error}"
             continue
         np.save(samples, waveform.samples)
         flac.unlink()
-        yield Prepared(recording, samples, speech_segments(waveform))
+        yield Prepared(recording, samples, speech_segments(waveform), is_denoised)
 
 
 def align_one(aligning: Aligning, prepared_speech: Prepared) -> Aligned:
@@ -195,7 +198,7 @@ def align_one(aligning: Aligning, prepared_speech: Prepared) -> Aligned:
     waveform = Waveform(np.load(prepared_speech.samples), SPEECH_RATE_HZ)
     started, cpu_started = time.perf_counter(), time.process_time()
     try:
-        result = aligning(waveform, prepared_speech.recording.transcript, prepared_speech.segments)
+        result = aligning(waveform, prepared_speech)
     except Exception as error:  # noqa: BLE001 - a failure is counted and printed, and must not end the run
         return Aligned(None, f"{type(error).__name__}: {error}")
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (_MIB if sys.platform == "darwin" else _KIB_PER_MIB)

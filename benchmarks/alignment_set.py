@@ -94,6 +94,7 @@ def make_set(
     folder: Path,
     *,
     n_sentences: int = len(SENTENCES),
+    sentences: tuple[str, ...] = SENTENCES,
     voices: tuple[str, ...] = VOICES,
     speeds: tuple[float, ...] = SPEEDS,
 ) -> int:
@@ -112,10 +113,10 @@ def make_set(
         raise FileNotFoundError("flite makes the set and is not installed: apt-get install flite (Debian, Ubuntu)")
     folder.mkdir(parents=True, exist_ok=True)
     for voice in voices:
-        for number, sentence in enumerate(SENTENCES[:n_sentences]):
+        for number, sentence in enumerate(sentences[:n_sentences]):
             speed = speeds[number % len(speeds)]
             _speak(flite, folder / f"{voice}_{number:02d}", voice, speed, sentence)
-    return len(voices) * len(SENTENCES[:n_sentences])
+    return len(voices) * len(sentences[:n_sentences])
 
 
 def _speak(flite: str, path: Path, voice: str, stretch: float, sentence: str) -> None:

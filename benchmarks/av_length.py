@@ -28,8 +28,9 @@ from s2v_pipeline.clips.encode import encode_clip
 from s2v_pipeline.media import FrameBatch
 from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import FrameSpan, frames_for_samples
+from s2v_pipeline.video.assembled import AssembledVideo
 from s2v_pipeline.video.audio_difference import audio_difference
-from s2v_pipeline.video.mux import AssembledVideo, assemble_video
+from s2v_pipeline.video.mux import assemble_video
 
 SIDE_PX = 64
 SHORTEST_S, LONGEST_S = 0.2, 60.0

@@ -19,6 +19,7 @@ from s2v_pipeline.artifacts import atomic_path, file_sha256
 from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.inputs.source import InputSource, given_source
 from s2v_pipeline.setting_groups import Quality
+from s2v_pipeline.video_settings import CODECS_OF
 
 _NAME_HASH_LETTERS = 8  # tells apart inputs whose files have the same names
 
@@ -110,8 +111,8 @@ class SpeechToVideo:
             fps: frames a second, such as 25 or "30000/1001".
             generator: name of a registered generator.
             seed: of the input.
-            output_path: where a copy of the mp4 goes, its captions beside it as .srt and .vtt, in the place of files of
-                these names; without it the files stay in the artifact store.
+            output_path: where a copy of the video goes, its captions beside it as .srt and .vtt, in the place of files
+                of these names; without it the files stay in the artifact store.
             name: what the input is called in Dagster; made from the files when absent.
 
         Raises:
@@ -207,7 +208,13 @@ def command_source(
 
 
 def copy_files(files: Sequence[Path], destination: Path) -> tuple[Path, ...]:
-    """Copy a video to `destination` and its captions beside it under its name, each whole or not at all; the copies."""
+    """Copy a video to `destination` and its captions beside it under its name, each whole or not at all; the copies.
+
+    A destination that is named as another container than the video's gets the video's suffix.
+    """
+    named_as = destination.suffix.lower()
+    if named_as != files[0].suffix and named_as.lstrip(".") in CODECS_OF:
+        destination = destination.with_suffix(files[0].suffix)
     copies = (destination, *(destination.with_suffix(file.suffix) for file in files[1:]))
     for file, copy in zip(files, copies, strict=True):
         with atomic_path(copy) as temporary:

@@ -1,4 +1,4 @@
-"""The command line: `s2v demo | generate | inputs | up | doctor | config`.
+"""The command line: `s2v demo | generate | inputs | up | verify | doctor | config`.
 
 Belongs here: flags, progress bars, what is printed. Does not belong here: any work (defs.launch, api, up, doctor).
 """
@@ -20,6 +20,8 @@ import typer
 from s2v_pipeline.errors import S2VError
 from s2v_pipeline.setting_groups import Quality
 from s2v_pipeline.settings import flatten, load_settings
+from s2v_pipeline.verify_cli import verify
+from s2v_pipeline.video_settings import CODECS_OF
 from s2v_pipeline.weights_cli import weights_app
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Settings and where they com
 app.add_typer(inputs_app, name="inputs")
 app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
+app.command()(verify)
 
 
 @app.command()
@@ -61,7 +64,7 @@ def generate(
         Path | None, typer.Option(help="Text file with what is said; recognised from the sound when absent.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Where a copy of the mp4 goes; its captions beside it, .srt and .vtt.")
+        Path | None, typer.Option(help="Where a copy of the video goes; its captions beside it, .srt and .vtt.")
     ] = None,
     quality: Annotated[Quality | None, typer.Option(help="Preset of size and encoding.")] = None,
     width: Annotated[int | None, typer.Option(help="Width in pixels, even.")] = None,
@@ -125,8 +128,9 @@ def inputs_list() -> None:
     sources = project.pipeline.catalogue().list()
     store = project.pipeline.store()
     for source in sources:
-        done = store.path("final_videos", source.input_id, f"{source.input_id}.mp4")
-        print(f"{source.input_id:40} {source.origin:9} {'video ' + str(done) if done.exists() else 'no video yet'}")
+        places = [store.path("final_videos", source.input_id, f"{source.input_id}.{each}") for each in CODECS_OF]
+        done = next((place for place in places if place.exists()), None)
+        print(f"{source.input_id:40} {source.origin:9} {'no video yet' if done is None else f'video {done}'}")
     folder = project.pipeline.inputs_folder()
     if not folder.exists():
         print(f"no watched folder {folder} yet: `s2v up` makes it")
@@ -284,4 +288,5 @@ def _print_outcome(outcome: RunOutcome, files: Sequence[Path], *, length_s: floa
     print(f"\nvideo: {files[0]}")
     no_captions = outcome.video.no_captions if outcome.video else ""
     print(f"captions: {', '.join(map(str, files[1:]))}" if files[1:] else no_captions)
+    print(f"content credentials: {outcome.video.credentials if outcome.video else 'none'}; s2v verify {files[0]}")
     print(f"see it in the Dagster UI: s2v up, then http://127.0.0.1:{port}/runs/{outcome.run_id}")

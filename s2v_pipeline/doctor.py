@@ -1,8 +1,9 @@
 """`s2v doctor`: what is installed, what this machine offers, whether it is enough, and the cure where it is not.
 
 Belongs here: judgements.
-Does not belong here: what only wan_s2v needs (doctor_wan), measuring the machine (machine), reading versions
-(installed), printing (cli), mending anything.
+Does not belong here: what only wan_s2v needs (doctor_wan), the CTC checkpoint (doctor_ctc), certificates
+(doctor_credentials), measuring the machine
+(machine), reading versions (installed), printing (cli), mending anything.
 
 Nothing here raises because something is missing: that is what a finding is for. What may be missing is imported where
 it is looked for, and Ray, which takes long and starts threads, in a process of its own.
@@ -21,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from s2v_pipeline import machine
+from s2v_pipeline.doctor_credentials import credentials_finding
+from s2v_pipeline.doctor_ctc import ctc_finding
 from s2v_pipeline.doctor_wan import wan_findings
 from s2v_pipeline.findings import Finding
 from s2v_pipeline.installed import installed_version, requirements
@@ -56,6 +59,7 @@ def diagnose(settings: Settings) -> tuple[Finding, ...]:
         _opencv(),
         _codecs(),
         _face_model(settings.paths.face_model),
+        credentials_finding(settings),
         _ray(settings),
         _ray_address(settings),
         _cpus(settings),
@@ -64,6 +68,7 @@ def diagnose(settings: Settings) -> tuple[Finding, ...]:
         _disk(settings.paths.artifacts),
         *(_folder(name, getattr(settings.paths, name)) for name in ("inputs", "artifacts", "dagster_home")),
         *_ports(settings),
+        ctc_finding(settings.alignment),
         *wan_findings(settings),
     )
 

@@ -32,6 +32,8 @@ _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")  # one range; several 
 # Only types that a browser shows without running anything in them; all else is a download.
 _CONTENT_TYPES = {
     ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
     ".wav": "audio/wav",
     ".flac": "audio/flac",
     ".m4a": "audio/mp4",

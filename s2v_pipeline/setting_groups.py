@@ -1,49 +1,29 @@
 """Every setting, its default and its reason, in groups; and the quality presets of each generator.
 
 Belongs here: the typed groups, what each value may be, presets, which settings an input may set for itself.
-Does not belong here: layers and files (settings), acting on a setting, Dagster's own run configuration.
+Does not belong here: video and delivery (video_settings), layers and files (settings), acting on a setting.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
+from pydantic import Field
 
-MAX_FPS_NUMERATOR = 10**6  # clocks of MP4 tracks are 32 bits; 30000/1001 and 23976/1000 are far below
+from s2v_pipeline.credential_settings import CredentialSettings
+from s2v_pipeline.gate_settings import GateSettings
+from s2v_pipeline.setting_values import Group, Texts
+from s2v_pipeline.video_settings import DeliverySettings
+from s2v_pipeline.video_settings import VideoSettings as VideoSettings
 
 Quality = Literal["low", "medium", "high", "ultra"]
 Layer = Mapping[str, Any]
 """Nested values as TOML gives them: {"video": {"width_px": 720}}."""
 
-# No exponents: "1e999999999" would be computed to its last digit. Twelve digits hold every rate that exists.
-_RATE_TEXT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?|[0-9]{1,12}/[0-9]{1,12}")
 
-
-def _to_fraction(value: object) -> Fraction:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
-        raise ValueError("must be a number such as 25, '30000/1001' or 29.97")
-    if isinstance(value, str) and not _RATE_TEXT.fullmatch(value.strip()):
-        raise ValueError("must be a number such as 25, '30000/1001' or 29.97")
-    try:
-        # A float such as 29.97 stands for its shortest decimal form, not for its binary expansion.
-        return Fraction(repr(value)) if isinstance(value, float) else Fraction(value)
-    except ZeroDivisionError as error:
-        raise ValueError("must not divide by zero") from error
-
-
-Rate = Annotated[Fraction, BeforeValidator(_to_fraction), PlainSerializer(str, return_type=str)]
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
-
-
-class InputSettings(_Group):
+class InputSettings(Group):
     """Limits on what the user gives; checked before anything large is decoded."""
 
     max_image_mb: float = Field(64, gt=0, description="largest portrait file, in MB")
@@ -56,41 +36,7 @@ class InputSettings(_Group):
     runs_per_tick: int = Field(20, ge=1, description="run requests one sensor tick may make (each costs about 0.15 s)")
 
 
-class VideoSettings(_Group):
-    """The picture and sound that are delivered."""
-
-    width_px: int = Field(512, ge=64, le=4096, description="even, as 4:2:0 video needs")
-    height_px: int = Field(512, ge=64, le=4096, description="even, as 4:2:0 video needs")
-    framing: Literal["face", "picture"] = Field(
-        "face",
-        description="face: cropped around the face to exactly width_px x height_px; picture: the whole picture, "
-        "width_px x height_px at most in area",
-    )
-    fps: Rate = Field(Fraction(25), description="frames a second, exact: 25, 30, '30000/1001'")
-    crf: int = Field(18, ge=0, le=40, description="x264 constant rate factor; lower is better and larger")
-    x264_preset: Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"] = Field(
-        "veryfast", description="x264 speed preset"
-    )
-    audio_kbps: int = Field(160, ge=32, le=320, description="AAC bit rate")
-
-    @field_validator("width_px", "height_px")
-    @classmethod
-    def _even(cls, value: int) -> int:
-        if value % 2:
-            raise ValueError("must be even")
-        return value
-
-    @field_validator("fps")
-    @classmethod
-    def _sane_rate(cls, value: Fraction) -> Fraction:
-        if not 1 <= value <= 120:
-            raise ValueError("must lie between 1 and 120")
-        if value.numerator > MAX_FPS_NUMERATOR:
-            raise ValueError(f"must have a numerator of at most {MAX_FPS_NUMERATOR}, such as 30000/1001 for 29.97")
-        return value
-
-
-class AudioSettings(_Group):
+class AudioSettings(Group):
     """Clean-up of the recording, and which sound is delivered."""
 
     denoise: Literal["auto", "on", "off"] = Field(
@@ -112,7 +58,7 @@ class AudioSettings(_Group):
     )
 
 
-class AlignmentSettings(_Group):
+class AlignmentSettings(Group):
     """Which phoneme is said when."""
 
     aligner: Literal["auto", "pocketsphinx", "recogniser", "ctc"] = Field(
@@ -128,7 +74,7 @@ class AlignmentSettings(_Group):
     )
 
 
-class GenerationSettings(_Group):
+class GenerationSettings(Group):
     """How chunks are made."""
 
     generator: str = Field("portrait", description="name of a registered generator")
@@ -137,17 +83,7 @@ class GenerationSettings(_Group):
     chunk_s: float = Field(4.0, gt=0, le=60, description="length of a chunk: the most work that a crash can lose")
 
 
-def _to_texts(value: object) -> object:
-    """The environment has no lists: "a, b" stands for two texts."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-Texts = Annotated[tuple[str, ...], BeforeValidator(_to_texts)]
-
-
-class WanSettings(_Group):
+class WanSettings(Group):
     """The generator `wan_s2v` (Wan2.2-S2V-14B); the others do not look at these."""
 
     weights: Path | None = Field(None, description="folder of the model, in the official or the Diffusers layout")
@@ -175,7 +111,7 @@ class WanSettings(_Group):
     attention: Literal["auto", "cudnn", "flash", "math"] = Field("auto", description="kernel; auto takes the fastest")
 
 
-class ClusterSettings(_Group):
+class ClusterSettings(Group):
     """Where chunks are made."""
 
     executor: Literal["ray", "in_process"] = Field("ray", description="in_process: no Ray, one chunk after another")
@@ -184,35 +120,42 @@ class ClusterSettings(_Group):
     object_store_mb: int = Field(
         128, ge=80, description="local Ray's object store; chunks travel as files, so it stays small"
     )
+    video_encoder: Literal["software", "auto", "hardware"] = Field(
+        "software", description="auto: a graphics card's where one works (faster, larger files), else software"
+    )
     task_retries: int = Field(3, ge=0, description="times a chunk is redone when its worker dies")
     connect_timeout_s: float = Field(5, gt=0, description="for the TCP probe of `address` before Ray is asked")
 
 
-class PathSettings(_Group):
+class PathSettings(Group):
     """Folders; relative ones start at the working folder."""
 
     inputs: Path = Field(Path("data/inputs"), description="the watched folder")
     artifacts: Path = Field(Path("data/artifacts"), description="what the stages make")
     dagster_home: Path = Field(Path("data/dagster"), description="Dagster's instance: run history, event logs")
+    credentials: Path = Field(Path("data/credentials"), description="the project's own test certificate and its key")
     face_model: Path | None = Field(None, description="another copy of face_landmarker.task than the packaged one")
 
 
-class ServerSettings(_Group):
+class ServerSettings(Group):
     """`s2v up`; both servers listen on loopback only."""
 
     dagster_port: int = Field(3000, ge=1, le=65535, description="of the Dagster UI")
     file_port: int = Field(3111, ge=1, le=65535, description="of the read-only file server (posters, previews, videos)")
 
 
-class Settings(_Group):
+class Settings(Group):
     """All settings, resolved."""
 
     inputs: InputSettings = InputSettings()
     video: VideoSettings = VideoSettings()
+    delivery: DeliverySettings = DeliverySettings()
     audio: AudioSettings = AudioSettings()
     alignment: AlignmentSettings = AlignmentSettings()
     generation: GenerationSettings = GenerationSettings()
     wan: WanSettings = WanSettings()
+    credentials: CredentialSettings = CredentialSettings()
+    gate: GateSettings = GateSettings()
     cluster: ClusterSettings = ClusterSettings()
     paths: PathSettings = PathSettings()
     server: ServerSettings = ServerSettings()
@@ -258,7 +201,7 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
 """Generator -> quality -> values. A generator without a row starts from the defaults."""
 
 PER_INPUT = (
-    *("video", "audio", "generation"),
+    *("video", "audio", "generation", "delivery"),
     *("wan.steps", "wan.solver", "wan.shift", "wan.guidance", "wan.negative_prompt"),
     "alignment.language",
 )

@@ -57,6 +57,11 @@ def words_understood(prompt: str) -> tuple[str, ...]:
     return ()
 
 
+def words_ignored(prompt: str) -> tuple[str, ...]:
+    """All of them."""
+    return tuple(prompt.split())
+
+
 def notes(settings: Settings) -> tuple[str, ...]:
     """None."""
     return ()

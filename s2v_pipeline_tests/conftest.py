@@ -36,6 +36,12 @@ settle_s = 0
 """
 """Settings of a project whose videos take seconds; the face is still large enough for landmarks."""
 
+WITHOUT_GATE = """
+[gate]
+enabled = false
+"""
+"""For tests of how a graph runs: tracking the face takes as long as drawing it."""
+
 
 def pytest_configure() -> None:
     """Interrupts arrive in tests however they were started: shells ignore them in what they put into the background."""
@@ -65,7 +71,7 @@ def session_project_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh project folder, as working folder, without the caller's DAGSTER_HOME."""
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    (tmp_path / "s2v.toml").write_text(SMALL_PROJECT)
+    (tmp_path / "s2v.toml").write_text(SMALL_PROJECT + WITHOUT_GATE)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -23,7 +23,11 @@ PACKAGE = "s2v_pipeline"
 ROOT = Path(__file__).parent.parent
 _MODULE_TEXT = re.compile(rf"{PACKAGE}(\.\w+)+(:\w+)?")
 VERSION = f"{PACKAGE}.__version__"  # a plain string; anyone may name it in what they write
-BASE = ("errors", "timebase", "media", "artifacts", "setting_groups", "settings")
+BASE = (
+    *("errors", "timebase", "media", "artifacts", "credential_settings", "setting_groups", "settings"),
+    "video_settings",
+    "gate_settings",
+)
 
 # What crosses the border between generators and the rest.
 GENERATOR_VALUES = ("generation.protocol", "generation.profile", "generation.spec", "generation.framed_portrait")
@@ -35,7 +39,11 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "timebase": (),
     "media": ("timebase",),
     "artifacts": ("errors",),
-    "setting_groups": (),
+    "setting_values": (),
+    "video_settings": ("setting_values",),
+    "credential_settings": ("setting_values",),
+    "gate_settings": ("setting_values",),
+    "setting_groups": ("setting_values", "video_settings", "credential_settings", "gate_settings"),
     "settings": ("errors", "setting_groups"),
     "packaged": BASE,
     "progress_bars": BASE,
@@ -45,7 +53,11 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "installed": (),
     "findings": (),
     "doctor_wan": (*BASE, "machine", "installed", "findings"),
-    "doctor": (*BASE, "machine", "installed", "faces", "findings", "doctor_wan"),
+    "doctor_ctc": (*BASE, "findings", "alignment.ctc"),
+    "doctor_credentials": (*BASE, "installed", "findings", "video.certificate"),
+    "doctor": (
+        *(*BASE, "machine", "installed", "faces", "findings", "doctor_wan", "doctor_ctc", "doctor_credentials"),
+    ),
     # The stages, along the flow.
     "faces": BASE,
     "inputs": (*BASE, "faces"),
@@ -61,7 +73,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "generation.wan_s2v": (*BASE, "chunks", "inputs.picture_size", *GENERATOR_VALUES),
     "clips": (*BASE, "chunks", "generation.protocol", "generation.registry"),
     # The delivered video is put together from what the chunks' manifest lists.
-    "video": (*BASE, "chunks.manifest", "clips", "audio", "inputs", "faces"),
+    # Its measures hold the picture against the phones.
+    "video": (*BASE, "chunks.manifest", "clips", "audio", "inputs", "faces", "alignment.phonemes"),
     "cluster": (*BASE, "chunks", "generation", "clips"),
     # The wiring, and the ways in.
     "defs": (
@@ -72,7 +85,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "api": (*BASE, "inputs", "defs"),
     "up": (*BASE, "machine", "packaged", "fileserver", "defs"),
     "weights_cli": (*BASE, "generation.wan_s2v"),
-    "cli": (*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor", "weights_cli"),
+    "verify_cli": (*BASE, "video"),
+    "cli": (*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor", "weights_cli", "verify_cli"),
     "": ("api", "errors"),  # the package's own __init__: its lazy public names
 }
 

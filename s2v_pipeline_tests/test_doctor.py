@@ -12,14 +12,17 @@ from pathlib import Path
 import pytest
 
 from s2v_pipeline.doctor import diagnose
+from s2v_pipeline.doctor_credentials import credentials_finding
 from s2v_pipeline.findings import Finding
 from s2v_pipeline.setting_groups import Settings
 from s2v_pipeline.settings import resolve_settings
+from s2v_pipeline.video.certificate import load_identity
+from s2v_pipeline_tests.alignment.ctc_checkpoints import NEEDS_TORCH, PHONEMES, copied
 
 NAMES = (
-    "python", "package", "dependencies", "opencv", "codecs", "face model", "ray", "ray cluster", "cpus", "memory",
-    "shared memory", "disk", "folder inputs", "folder artifacts", "folder dagster_home", "port dagster_port",
-    "port file_port", "gpus", "extra wan", "weights wan",
+    "python", "package", "dependencies", "opencv", "codecs", "face model", "content credentials", "ray", "ray cluster",
+    "cpus", "memory", "shared memory", "disk", "folder inputs", "folder artifacts", "folder dagster_home",
+    "port dagster_port", "port file_port", "ctc checkpoint", "gpus", "extra wan", "weights wan",
 )  # fmt: skip
 
 
@@ -231,3 +234,67 @@ def test_gpus_are_those_that_nvidia_smi_names(
     finding = found(settings(tmp_path), "gpus")
     assert finding.status == status
     assert detail in finding.detail
+
+
+def test_no_ctc_checkpoint_is_a_problem_only_for_who_asks_for_one(tmp_path: Path) -> None:
+    finding = found(settings(tmp_path), "ctc checkpoint")
+    assert (finding.status, "not set" in finding.detail) == ("ok", True)
+    finding = found(settings(tmp_path, alignment={"aligner": "ctc"}), "ctc checkpoint")
+    assert finding.status == "problem"
+    assert "S2V_ALIGNMENT__CTC_CHECKPOINT" in finding.cure
+
+
+@NEEDS_TORCH
+def test_a_ctc_checkpoint_is_loaded(tmp_path: Path) -> None:
+    finding = found(settings(tmp_path, alignment={"ctc_checkpoint": str(PHONEMES)}), "ctc checkpoint")
+    assert finding.status == "ok"
+    assert "phonemes, a frame every 20 ms" in finding.detail
+
+
+@NEEDS_TORCH
+def test_a_broken_ctc_checkpoint_is_a_problem_where_it_would_be_used(tmp_path: Path) -> None:
+    folder = copied(tmp_path / "checkpoint")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    broken = found(settings(tmp_path, alignment={"ctc_checkpoint": str(folder)}), "ctc checkpoint")
+    assert (broken.status, str(weights) in broken.detail) == ("problem", True)
+    assert "whole folder" in broken.cure
+    unused = {"ctc_checkpoint": str(folder), "aligner": "recogniser"}
+    finding = found(settings(tmp_path, alignment=unused), "ctc checkpoint")
+    assert (finding.status, "not used while alignment.aligner is recogniser" in finding.detail) == ("warning", True)
+
+
+def test_a_ctc_checkpoint_without_its_extra_is_told_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "s2v_pipeline.alignment.ctc", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    finding = found(settings(tmp_path, alignment={"ctc_checkpoint": str(PHONEMES)}), "ctc checkpoint")
+    assert finding.status == "problem"
+    assert finding.cure.endswith("'.[ctc]'")
+
+
+@pytest.mark.parametrize(
+    ("credentials", "status", "words"),
+    [
+        ({}, "ok", "a test certificate will be made"),
+        ({"enabled": False}, "warning", "not signed"),
+        ({"certificate": "none.pem", "private_key": "none.pem"}, "problem", "must be readable"),
+        ({"certificate": "none.pem"}, "problem", "set together"),
+    ],
+)
+def test_content_credentials_are_looked_at(
+    tmp_path: Path, credentials: dict[str, object], status: str, words: str
+) -> None:
+    finding = credentials_finding(settings(tmp_path, credentials=credentials))
+    assert finding.status == status
+    assert words in finding.detail
+
+
+def test_the_certificate_that_will_sign_is_named(tmp_path: Path) -> None:
+    own = settings(tmp_path, paths={"credentials": tmp_path / "mine"})
+    load_identity(own)
+    finding = credentials_finding(own)
+    assert finding.status == "ok"
+    assert "es256" in finding.detail
+    assert "integrity, not identity" in finding.detail

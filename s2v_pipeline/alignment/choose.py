@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from s2v_pipeline.alignment.aligner import Alignment, complete_table
@@ -26,6 +26,7 @@ from s2v_pipeline.alignment.piecewise_aligner import PiecewiseAligner
 from s2v_pipeline.alignment.pocketsphinx_aligner import PocketsphinxAligner
 from s2v_pipeline.alignment.recogniser_aligner import RecogniserAligner
 from s2v_pipeline.alignment.speech_edges import move_edges
+from s2v_pipeline.alignment.weak_starts import lengthen_weak_starts
 from s2v_pipeline.audio.voice_activity import Segments
 from s2v_pipeline.errors import AlignmentError, SettingsError
 from s2v_pipeline.media import Waveform
@@ -40,11 +41,22 @@ goes piece by piece. A piece is 20 s at most, so that less than this is no gain.
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Speech:
+    """What is aligned: the waveform, its `segments`, and whether noise was taken out."""
+
+    waveform: Waveform
+    spans: Segments
+    is_denoised: bool
+
+
 def align_speech(
     waveform: Waveform,
     transcript: str | None,
     segments: Sequence[Sequence[float]],
     settings: AlignmentSettings | None = None,
+    *,
+    is_denoised: bool = False,
 ) -> Alignment:
     """Phones of a 16 kHz waveform, with times from 0 to its exact end.
 
@@ -53,6 +65,7 @@ def align_speech(
         transcript: what is said, as people write it; None or blank where it is not known.
         segments: (start_s, end_s) of speech, from `audio.voice_activity`.
         settings: which aligner, which checkpoint, which language; None means the defaults.
+        is_denoised: whether noise was taken out of the waveform, and weak consonants with it.
 
     Raises:
         SettingsError: the aligner that is asked for cannot work with the other settings, or is not installed.
@@ -66,25 +79,24 @@ def align_speech(
     spans: Segments = tuple((float(start_s), float(end_s)) for start_s, end_s in segments)
     if not spans:
         return _silence(waveform, said)
+    speech = _Speech(waveform, spans, is_denoised)
     if chosen.ctc_checkpoint is not None and chosen.aligner in ("auto", "ctc"):
-        return _by_checkpoint(waveform, said, spans, chosen.ctc_checkpoint, chosen)
+        return _by_checkpoint(speech, said, chosen.ctc_checkpoint, chosen)
     if chosen.aligner == "recogniser":
-        return _recognised(
-            waveform, spans, chosen, ("the transcript was not used: aligner is recogniser",) if said else ()
-        )
+        return _recognised(speech, chosen, ("the transcript was not used: aligner is recogniser",) if said else ())
     if said is None:
-        return _recognised(waveform, spans, chosen, ())
+        return _recognised(speech, chosen, ())
     if not is_english(chosen.language):
         reason = (
             f"it is in language {chosen.language}, and without a ctc checkpoint only English transcripts are placed"
         )
-        return _recognised(waveform, spans, chosen, (f"the transcript was not used: {reason}",))
+        return _recognised(speech, chosen, (f"the transcript was not used: {reason}",))
     try:
-        return _by_transcript(waveform, said, spans)
+        return _by_transcript(speech, said)
     except AlignmentError as error:
         if chosen.aligner == "pocketsphinx":
             raise
-        return _recognised(waveform, spans, chosen, (f"the transcript was not used: {error.rule} ({error.got})",))
+        return _recognised(speech, chosen, (f"the transcript was not used: {error.rule} ({error.got})",))
 
 
 def _check(chosen: AlignmentSettings, said: str | None) -> None:
@@ -116,7 +128,7 @@ def _silence(waveform: Waveform, said: str | None) -> Alignment:
     return Alignment(complete_table([], waveform.duration_s), SILENT_METHOD, unused, (note,))
 
 
-def _by_transcript(waveform: Waveform, said: str, spans: Segments) -> Alignment:
+def _by_transcript(speech: _Speech, said: str) -> Alignment:
     """English words placed by PocketSphinx.
 
     In short speech one search places them all; where a part of them does not fit, the piecewise aligner says which,
@@ -125,11 +137,12 @@ def _by_transcript(waveform: Waveform, said: str, spans: Segments) -> Alignment:
     Raises:
         AlignmentError: none of them, or too few, fit.
     """
+    waveform, spans = speech.waveform, speech.spans
     if waveform.duration_s > MAX_ONE_SEARCH_S:
-        return _noted(PiecewiseAligner(spans).align(waveform, said), waveform, spans)
+        return _noted(PiecewiseAligner(spans).align(waveform, said), speech)
     whole: Alignment | None = None
     try:
-        whole = _without_pauses(PocketsphinxAligner().align(waveform, said), waveform, spans)
+        whole = _refined(PocketsphinxAligner().align(waveform, said), speech)
         reason = misfit(whole.phonemes, spans)
     except AlignmentError as error:
         if "English words" in error.rule:
@@ -146,28 +159,26 @@ def _by_transcript(waveform: Waveform, said: str, spans: Segments) -> Alignment:
         raise AlignmentError(error.rule, got=f"{reason}; {error.got} is heard", cure=error.cure) from error
     if believed is not None and not in_parts.fallbacks:
         return _with_notes(believed, spans)
-    return _noted(in_parts, waveform, spans)
+    return _noted(in_parts, speech)
 
 
-def _by_checkpoint(
-    waveform: Waveform, said: str | None, spans: Segments, checkpoint: Path, chosen: AlignmentSettings
-) -> Alignment:
-    aligner = CtcAligner(checkpoint, spans, chosen.language)
+def _by_checkpoint(speech: _Speech, said: str | None, checkpoint: Path, chosen: AlignmentSettings) -> Alignment:
+    aligner = CtcAligner(checkpoint, speech.spans, chosen.language)
     given_up: tuple[str, ...] = ()
     if said is not None:
         try:
-            return _noted(aligner.align(waveform, said), waveform, spans, min_fit=CTC_MIN_FIT)
+            return _noted(aligner.align(speech.waveform, said), speech, min_fit=CTC_MIN_FIT)
         except AlignmentError as error:
             given_up = (f"the transcript was not used: {error.rule} ({error.got})",)
             _logger.warning("%s; phonemes are heard by the checkpoint", given_up[0])
-    heard = _noted(aligner.align(waveform, None), waveform, spans, min_fit=CTC_MIN_FIT)
+    heard = _noted(aligner.align(speech.waveform, None), speech, min_fit=CTC_MIN_FIT)
     return replace(heard, fallbacks=given_up + heard.fallbacks)
 
 
-def _recognised(waveform: Waveform, spans: Segments, chosen: AlignmentSettings, given_up: tuple[str, ...]) -> Alignment:
+def _recognised(speech: _Speech, chosen: AlignmentSettings, given_up: tuple[str, ...]) -> Alignment:
     for line in given_up:
         _logger.warning("%s; phonemes are recognised from the sound", line)
-    heard = _noted(RecogniserAligner(spans).align(waveform, None), waveform, spans)
+    heard = _noted(RecogniserAligner(speech.spans).align(speech.waveform, None), speech)
     notes = heard.notes
     if not is_english(chosen.language):
         near = "the recogniser hears phonemes as near to English ones as they come"
@@ -175,14 +186,17 @@ def _recognised(waveform: Waveform, spans: Segments, chosen: AlignmentSettings, 
     return replace(heard, fallbacks=given_up + heard.fallbacks, notes=notes)
 
 
-def _noted(aligned: Alignment, waveform: Waveform, spans: Segments, *, min_fit: float = MIN_FIT) -> Alignment:
-    return _with_notes(_without_pauses(aligned, waveform, spans), spans, min_fit=min_fit)
+def _noted(aligned: Alignment, speech: _Speech, *, min_fit: float = MIN_FIT) -> Alignment:
+    return _with_notes(_refined(aligned, speech), speech.spans, min_fit=min_fit)
 
 
 def _with_notes(aligned: Alignment, spans: Segments, *, min_fit: float = MIN_FIT) -> Alignment:
     return replace(aligned, notes=aligned.notes + fit_notes(aligned.phonemes, spans, min_fit=min_fit))
 
 
-def _without_pauses(aligned: Alignment, waveform: Waveform, spans: Segments) -> Alignment:
-    phonemes = move_edges(start_after_pauses(aligned.phonemes, waveform, spans), waveform)
+def _refined(aligned: Alignment, speech: _Speech) -> Alignment:
+    waveform = speech.waveform
+    phonemes = move_edges(start_after_pauses(aligned.phonemes, waveform, speech.spans), waveform)
+    if speech.is_denoised:
+        phonemes = lengthen_weak_starts(phonemes, waveform)
     return replace(aligned, phonemes=refine_boundaries(phonemes, waveform))

@@ -1,7 +1,8 @@
 """Where speech begins after a pause and ends before one, by level.
 
 Belongs here: moving the edges of speech to where the level rises and falls.
-Does not belong here: pauses that voice activity heard (pauses), boundaries between phones (boundaries).
+Does not belong here: pauses that voice activity heard (pauses), edges that no level shows (weak_starts), boundaries
+between phones (boundaries).
 
 PocketSphinx lets the last phone before a pause reach into it, by 53 ms in the mean on flite's voices, and starts the
 first one 23 ms early. Level parts speech from a pause better than any model of a phone.
@@ -52,9 +53,9 @@ def move_edges(phonemes: pd.DataFrame, waveform: Waveform) -> pd.DataFrame:
         after = rows[index + 1] if index + 1 < len(rows) else None
         start_s, end_s = row.start_s, row.end_s
         if (before is None or before.phone == SILENCE) and row.phone not in _STOPS:
-            start_s = _start_s(waveform, row, _own_part_s(before, is_outer=index <= 1))
+            start_s = _start_s(waveform, row, part_of_pause_s(before, is_outer=index <= 1))
         if after is None or after.phone == SILENCE:
-            end_s = _end_s(waveform, row, _own_part_s(after, is_outer=index + 2 >= len(rows)))
+            end_s = _end_s(waveform, row, part_of_pause_s(after, is_outer=index + 2 >= len(rows)))
         if end_s - start_s < _LEAST_PHONE_S:
             continue
         edges_s[index] = [start_s, end_s]
@@ -66,8 +67,11 @@ def move_edges(phonemes: pd.DataFrame, waveform: Waveform) -> pd.DataFrame:
     return complete_table([row for row in moved if row.end_s > row.start_s], waveform.duration_s)
 
 
-def _own_part_s(pause: PhoneRow | None, *, is_outer: bool) -> float:
-    """How much of the pause at its side a phone may take: half, if there is speech on the other side as well."""
+def part_of_pause_s(pause: PhoneRow | None, *, is_outer: bool) -> float:
+    """How much of the pause at its side a phone may take: half, if there is speech on the other side as well.
+
+    None, at the audio's ends, has nothing to give; an outer pause is the one at an end.
+    """
     if pause is None:
         return 0.0
     return min(REACH_S, (pause.end_s - pause.start_s) / (1 if is_outer else 2))

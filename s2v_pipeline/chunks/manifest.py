@@ -48,6 +48,7 @@ class ChunkManifest:
         prompt_words: what the generator understood of the prompt.
         notes: what people should know about how they were made, such as approximations.
         chunks: one file each.
+        prompt_words_ignored: what of the prompt changes nothing.
 
     Raises:
         ValueError: the chunks do not follow each other from frame 0 without gap.
@@ -63,6 +64,7 @@ class ChunkManifest:
     prompt_words: tuple[str, ...]
     notes: tuple[str, ...]
     chunks: tuple[ChunkFile, ...]
+    prompt_words_ignored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         expected_start = 0

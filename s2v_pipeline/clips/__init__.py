@@ -1,1 +1,1 @@
-"""Clips: one chunk's frames as one H.264 file (encode), and reading it back (container, probe)."""
+"""Clips: one chunk's frames as one file in the delivered codec (encoders, encode); reading it (container, probe)."""

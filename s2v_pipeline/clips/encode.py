@@ -1,14 +1,19 @@
-"""One chunk's frames to one H.264 clip: the only lossy step that the picture goes through.
+"""One chunk's frames to one clip in the delivered codec: the only lossy step that the picture goes through.
 
-Belongs here: RGB to YUV, the encoder's options, checks of the frames that come and of the file that went out.
-Does not belong here: making frames (generation), putting clips together (video.stitch), sound.
+Belongs here: RGB to YUV, one stream in one file, checks of the frames that come and of the file that went out.
+Does not belong here: encoders and their options (encoders), making frames (generation), putting clips together
+(video.stitch), sound.
 
 What makes clips fit together by copying packets:
-- each starts with an IDR frame and its groups of pictures are closed, so no frame refers to another clip;
+- each starts with a key frame (IDR) and its groups of pictures are closed, so no frame refers to another clip;
 - there are no B-frames: every frame is decoded in the order it is shown, pts equals dts and starts at exactly 0, and
   the container needs no edit list to hide a decoding delay;
 - x264's `stitchable` keeps what depends on the content or the length out of the parameter sets (SPS, PPS), which are
-  therefore the same bytes for every clip of one video (libx264, x264.h: b_stitchable).
+  therefore the same bytes for every clip of one video (libx264, x264.h: b_stitchable). x265 and SVT-AV1 write the same
+  bytes without being asked; VP9 has none. Stitching compares them.
+
+SVT-AV1 and libvpx do look ahead and hide frames for later reference, but pack them into one packet with a shown frame,
+so that packets stay one a frame, in order.
 
 One thread a clip: workers run side by side, and the same frames give the same bytes.
 """
@@ -16,10 +21,11 @@ One thread a clip: workers run side by side, and the same frames give the same b
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -29,21 +35,18 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from s2v_pipeline.clips.encoders import FORMAT_NAMES, SOFTWARE, encoder_options, keep_quiet, pixel_format
 from s2v_pipeline.clips.probe import probe_clip
 from s2v_pipeline.errors import MediaError
 from s2v_pipeline.media import FrameBatch
-from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import FrameSpan
+from s2v_pipeline.video_settings import MAX_FPS_NUMERATOR, VideoSettings
 
 logger = logging.getLogger(__name__)
 
-PIXEL_FORMAT = "yuv420p"  # 8 bit 4:2:0: what every browser and phone decodes
 KEYFRAME_INTERVAL_S = 2  # seeking lands within 2 s; shorter intervals cost bytes, longer ones feel slow
 BT709_MATRIX = 1  # matrix_coefficients of ITU-T H.273, as AVColorSpace numbers it
-MAX_FPS_NUMERATOR = 10**6  # clocks of MP4 tracks are 32 bits; 30000/1001 and 23976/1000 are far below
-
-# Closed groups of pictures; parameter sets without traces of the content; the same bytes on every kind of processor.
-_X264_PARAMS = "open-gop=0:stitchable=1:cpu-independent=1"
+HEVC_TAG = "hvc1"  # parameter sets in the header alone; Apple's players refuse FFmpeg's default, hev1
 
 # Accurate rounding and chroma from all source pixels: without them flat colours come back several levels off.
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.BITEXACT
@@ -66,10 +69,13 @@ def encode_clip(
     width_px: int,
     height_px: int,
     settings: VideoSettings,
+    encoder: str | None = None,
+    on_frame: Callable[[], None] | None = None,
 ) -> ClipInfo:
-    """Write the frames as an MP4 with one H.264 stream, batch by batch; not atomic by itself.
+    """Write the frames as an MP4 with one stream of the codec, batch by batch; not atomic by itself.
 
-    BT.709, limited range, converted with that matrix and tagged so. Of `settings` only crf and x264_preset count.
+    BT.709, limited range, converted with that matrix and tagged so. Of `settings` the codec, bit depth, quality or
+    rate, and speed count.
 
     Args:
         batches: the frames in order, together exactly `frames`.
@@ -78,18 +84,23 @@ def encode_clip(
         fps: frames a second; the clip's clock counts it exactly.
         width_px, height_px: size of every frame; both even.
         settings: encoder settings.
+        encoder: FFmpeg's name of the encoder, as `encoders.choose_encoder` gives it; none means the codec's software.
+        on_frame: called after each frame.
 
     Raises:
         MediaError: frames of another size, rate or place than promised, an encoder failure, or a written file that
             does not hold the frames.
     """
     _check_shape(frames, fps, width_px, height_px)
+    encoder = encoder or SOFTWARE[settings.codec]
     try:
         with path.open("wb") as file, av.open(file, "w", format="mp4") as container:
-            stream = _add_stream(container, fps, width_px, height_px, settings)
+            stream = _add_stream(container, encoder, fps, width_px, height_px, settings)
             converter = VideoReformatter()
             for index, pixels in enumerate(_checked_pixels(batches, frames, fps, width_px, height_px)):
-                container.mux(stream.encode(_yuv_frame(converter, pixels, index, fps)))
+                container.mux(stream.encode(_yuv_frame(converter, pixels, stream.pix_fmt, index, fps)))
+                if on_frame is not None:
+                    on_frame()
             container.mux(stream.encode(None))
     except (av.FFmpegError, OSError) as error:
         raise MediaError(
@@ -98,7 +109,12 @@ def encode_clip(
             cure="Check the free disk space and the video settings (`s2v config show`).",
         ) from error
 
-    n_written = probe_clip(path).n_frames
+    probe = probe_clip(path)
+    n_written = probe.n_frames
+    if probe.picture.codec != FORMAT_NAMES[settings.codec]:
+        raise MediaError(
+            f"clip {path.name} must be {settings.codec}", got=probe.picture.codec, cure="Choose another encoder."
+        )
     if n_written != len(frames):
         raise MediaError(
             f"clip {path.name} must hold {len(frames)} frames", got=f"{n_written}", cure="Make the clip again."
@@ -124,17 +140,19 @@ def _check_shape(frames: FrameSpan, fps: Fraction, width_px: int, height_px: int
 
 
 def _add_stream(
-    container: OutputContainer, fps: Fraction, width_px: int, height_px: int, settings: VideoSettings
+    container: OutputContainer, encoder: str, fps: Fraction, width_px: int, height_px: int, settings: VideoSettings
 ) -> VideoStream:
-    stream = container.add_stream(
-        "libx264",
+    keep_quiet(encoder)
+    added = container.add_stream(
+        encoder,
         rate=fps,
-        options={"preset": settings.x264_preset, "crf": str(settings.crf), "x264-params": _X264_PARAMS},
+        options=encoder_options(encoder, settings),
         time_base=1 / fps,
         width=width_px,
         height=height_px,
     )
-    stream.pix_fmt = PIXEL_FORMAT
+    stream = cast("VideoStream", added)
+    stream.pix_fmt = pixel_format(encoder, settings.bit_depth)
     context = stream.codec_context
     context.thread_count = 1
     context.gop_size = max(1, int(KEYFRAME_INTERVAL_S * fps))
@@ -143,6 +161,10 @@ def _add_stream(
     context.color_trc = ColorTrc.BT709
     context.colorspace = BT709_MATRIX
     context.color_range = ColorRange.MPEG
+    if settings.codec == "h265":
+        context.codec_tag = HEVC_TAG
+    if settings.bitrate_kbps is not None:
+        context.bit_rate = settings.bitrate_kbps * 1000
     return stream
 
 
@@ -175,10 +197,12 @@ def _checked_pixels(
         )
 
 
-def _yuv_frame(converter: VideoReformatter, pixels: NDArray[np.uint8], index: int, fps: Fraction) -> VideoFrame:
+def _yuv_frame(
+    converter: VideoReformatter, pixels: NDArray[np.uint8], pixel_format_: str | None, index: int, fps: Fraction
+) -> VideoFrame:
     frame = converter.reformat(
         VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"),
-        format=PIXEL_FORMAT,
+        format=pixel_format_,
         src_colorspace=Colorspace.ITU709,
         dst_colorspace=Colorspace.ITU709,
         src_color_range=ColorRange.JPEG,

@@ -15,16 +15,19 @@ from av.video.stream import VideoStream
 from s2v_pipeline.clips.container import only_video_stream, open_mp4
 from s2v_pipeline.errors import MediaError
 
+_WITHOUT_EXTRADATA = ("vp9",)
+
 
 @dataclass(frozen=True)
 class PictureFormat:
     """All that two clips must share for their packets to follow each other in one stream.
 
     Attributes:
-        codec: FFmpeg's name, "h264".
+        codec: FFmpeg's name of the codec, "h264", "hevc", "av1", "vp9".
         width_px, height_px: size of the picture.
         time_base: length of one tick of the stream's clock, in seconds.
-        extradata: H.264 parameter sets (SPS, PPS) as the container stores them; a decoder reads them once.
+        extradata: parameter sets (of H.264: SPS, PPS) as the container stores them; a decoder reads them once. VP9 has
+            none.
     """
 
     codec: str
@@ -46,16 +49,17 @@ def picture_format(stream: VideoStream, name: str) -> PictureFormat:
     """The format of an opened stream.
 
     Raises:
-        MediaError: the stream has no clock or no parameter sets.
+        MediaError: the stream has no clock, or no parameter sets where its codec has them.
     """
     context = stream.codec_context
-    if stream.time_base is None or context.extradata is None:
+    codec = context.codec.canonical_name  # the context's own name is the decoder's, such as libdav1d
+    if stream.time_base is None or (context.extradata is None and codec not in _WITHOUT_EXTRADATA):
         raise MediaError(
-            f"{name} must have a time base and H.264 parameter sets",
+            f"{name} must have a time base and parameter sets",
             got=f"time base {stream.time_base}, {context.extradata_size} bytes of parameter sets",
             cure="Make the clip again.",
         )
-    return PictureFormat(context.name, context.width, context.height, stream.time_base, bytes(context.extradata))
+    return PictureFormat(codec, context.width, context.height, stream.time_base, bytes(context.extradata or b""))
 
 
 def probe_clip(path: Path) -> ClipProbe:

@@ -10,7 +10,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from s2v_pipeline.chunks.latents import load_carry, load_latents, load_notes, sa
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.encode import encode_clip
+from s2v_pipeline.clips.encoders import ENCODER_SOURCE, SOFTWARE, encoding_of
+from s2v_pipeline.clips.label import Stamp, stamped
+from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
 from s2v_pipeline.generation.registry import generator_names, generator_profile, import_generator, load_generator
@@ -110,13 +114,27 @@ class GenerateChunk:
 
 @dataclass(frozen=True)
 class RenderClip:
-    """Decode one chunk's latents to frames and encode them to one clip."""
+    """Decode one chunk's latents to frames and encode them to one clip, with a visible label where there is one.
+
+    Attributes:
+        spec: what made the latents.
+        request: of which chunk.
+        latents: their file.
+        video: how the clip is encoded.
+        store: where it goes.
+        encoder: FFmpeg's name of the encoder, the same for all clips of a video.
+        counter: told about every frame.
+        stamp: the label.
+    """
 
     spec: GeneratorSpec
     request: ChunkRequest
     latents: ChunkFile
     video: VideoSettings
     store: ArtifactStore
+    encoder: str = SOFTWARE["h264"]
+    counter: FrameCounter | None = None
+    stamp: Stamp | None = None
 
     @property
     def label(self) -> str:
@@ -126,8 +144,9 @@ class RenderClip:
     @property
     def key(self) -> str:
         """Hash of what the clip depends on: the latents and everything that changes their encoding."""
-        encoding: Mapping[str, object] = self.video.model_dump(mode="json", exclude={"audio_kbps", "framing"})
-        return content_key({"latents": self.latents.key, "encoding": dict(encoding), "code": CLIP_CODE_VERSION})
+        encoding = encoding_of(self.video, self.encoder)
+        label = {} if self.stamp is None else {"label": self.stamp.sha256}
+        return content_key({"latents": self.latents.key, "encoding": encoding, "code": CLIP_CODE_VERSION, **label})
 
     def run(self) -> ChunkFile:
         """See `Task`."""
@@ -139,16 +158,19 @@ class RenderClip:
             generator = load_generator(self.spec)
             latents_path = self.store.read_path(LATENTS_ASSET, self.request.input_id, self.latents.part)
             frames, latents = load_latents(latents_path)
-            batches = generator.decode(self.request, GeneratedChunk(frames, latents))
-            self.store.write(
-                CLIPS_ASSET,
-                self.request.input_id,
-                part,
-                lambda path: _encode(path, batches, self.request, self.video),
-                key=key,
-                made_by=generator.fingerprint,
-                sources={LATENTS_ASSET: self.latents.key},
-            )
+            batches = stamped(generator.decode(self.request, GeneratedChunk(frames, latents)), self.stamp)
+            with nullcontext() if self.counter is None else self.counter.counting() as on_frame:
+                self.store.write(
+                    CLIPS_ASSET,
+                    self.request.input_id,
+                    part,
+                    lambda path: _encode(path, batches, self.request, self.video, self.encoder, on_frame),
+                    key=key,
+                    made_by=generator.fingerprint,
+                    sources={LATENTS_ASSET: self.latents.key, ENCODER_SOURCE: self.encoder},
+                )
+        elif self.counter is not None:
+            self.counter.fill(len(self.request.frames))
         return _chunk_file(self.request, part, key, made, started_at, self.latents.notes)
 
 
@@ -167,7 +189,14 @@ class WarmUp:
             import_generator(self.generator)
 
 
-def _encode(path: Path, batches: Iterator[FrameBatch], request: ChunkRequest, video: VideoSettings) -> None:
+def _encode(
+    path: Path,
+    batches: Iterator[FrameBatch],
+    request: ChunkRequest,
+    video: VideoSettings,
+    encoder: str,
+    on_frame: Callable[[], None] | None,
+) -> None:
     encode_clip(
         batches,
         path,
@@ -176,6 +205,8 @@ def _encode(path: Path, batches: Iterator[FrameBatch], request: ChunkRequest, vi
         width_px=request.width_px,
         height_px=request.height_px,
         settings=video,
+        encoder=encoder,
+        on_frame=on_frame,
     )
 
 

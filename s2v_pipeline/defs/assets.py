@@ -20,6 +20,7 @@ from s2v_pipeline.defs import presentation as show
 from s2v_pipeline.defs.chunk_steps import (
     alignment_settings,
     clip_tasks,
+    label_stamp,
     latents_tasks,
     manifest_of,
     placement_of,
@@ -30,12 +31,13 @@ from s2v_pipeline.defs.instance import GENERATOR_POOL
 from s2v_pipeline.defs.partitions import INPUTS
 from s2v_pipeline.defs.previews import write_portrait_preview, write_sheet_preview
 from s2v_pipeline.defs.resources import PipelineResource
-from s2v_pipeline.defs.running import report_progress, run_tasks, user_errors_are_final
+from s2v_pipeline.defs.running import frames_counted, report_progress, run_tasks, user_errors_are_final
 from s2v_pipeline.defs.values import value_version
 from s2v_pipeline.generation.registry import check_generator
 from s2v_pipeline.inputs.prepare import prepare_input
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.timebase import frames_for_samples
+from s2v_pipeline.video.credentials import check_signer
 from s2v_pipeline.video.deliver import deliver_video
 from s2v_pipeline.video.manifest import FinalVideo
 
@@ -66,7 +68,10 @@ def speech_inputs(
         source = pipeline.catalogue().get(context.partition_key)
         resolved = pipeline.settings_for(source)
         check_generator(resolved.settings)
+        settings = settings_of(context, pipeline)
+        check_signer(settings)  # now, not after the hours that a video may take
         value = prepare_input(source, resolved.settings, pipeline.store())
+        label_stamp(settings, value.width_px, value.height_px)
         write_portrait_preview(
             pipeline.store(), "speech_inputs", value.input_id, value.framed.name, key=value.framed.sha256
         )
@@ -121,7 +126,7 @@ def audio_features(
     group_name=GROUP,
     kinds={"pandas", "parquet"},
     owners=OWNERS,
-    code_version="2",
+    code_version="3",
     retry_policy=RETRIES,
 )
 def phoneme_alignments(
@@ -141,7 +146,8 @@ def phoneme_alignments(
         speech = analysed_path(audio_features.attrs, context.partition_key, store)
         waveform = read_waveform(speech, rate_hz=ANALYSIS_RATE_HZ)
         segments, own = audio_features.attrs["segments"], alignment_settings(context, pipeline)
-        alignment = align_speech(waveform, speech_inputs.transcript, segments, own)
+        denoised = bool(clean_up_report(audio_features.attrs)["denoised"])
+        alignment = align_speech(waveform, speech_inputs.transcript, segments, own, is_denoised=denoised)
         table = alignment.phonemes
         table.attrs.update(method=alignment.method, fallbacks=list(alignment.fallbacks), notes=list(alignment.notes))
         for fallback in alignment.fallbacks:
@@ -234,8 +240,9 @@ def rendered_clips(
     with user_errors_are_final(context):
         settings = settings_of(context, pipeline)
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
-        tasks = clip_tasks(settings, requests, chunk_latents, pipeline.store())
-        clips = run_tasks(context, executor, tasks, placement_of(settings))
+        with frames_counted(context, pipeline.store(), [len(request.frames) for request in requests]) as counters:
+            tasks = clip_tasks(settings, requests, chunk_latents, pipeline.store(), counters)
+            clips = run_tasks(context, executor, tasks, placement_of(settings), reports=False)
         value = manifest_of("rendered_clips", settings, speech_inputs, clips)
     return dg.MaterializeResult(
         value=value,

@@ -13,10 +13,15 @@ import dagster as dg
 
 from s2v_pipeline.defs.assets import ASSETS
 from s2v_pipeline.defs.checks import CHECKS
+from s2v_pipeline.defs.credential_checks import CREDENTIAL_CHECKS
 from s2v_pipeline.defs.io_manager import StoreIOManager
 from s2v_pipeline.defs.jobs import make_video
+from s2v_pipeline.defs.quality import quality_gate
 from s2v_pipeline.defs.resources import ExecutorResource, PipelineResource
 from s2v_pipeline.defs.sensors import watch_inputs
+
+ALL_CHECKS = (*CHECKS, *CREDENTIAL_CHECKS, quality_gate)
+"""Every asset check, along the flow."""
 
 
 def build_definitions(
@@ -31,7 +36,7 @@ def build_definitions(
     pipeline = pipeline or PipelineResource()
     return dg.Definitions(
         assets=ASSETS,
-        asset_checks=CHECKS,
+        asset_checks=ALL_CHECKS,
         jobs=[make_video],
         sensors=[watch_inputs],
         # Parallel work happens on Ray; a process for every step would cost seconds each and outlive a killed run.

@@ -1,18 +1,16 @@
 """Asset checks; the blocking ones keep a wrong result from going on.
 
 Belongs here: comparing a stored result with what it must be, one check a question.
-Does not belong here: measuring (each stage's package), the full quality gate of a finished video.
+Does not belong here: measuring (each stage's package), the full quality gate of a finished
+    video (quality).
 """
 
 from fractions import Fraction
-from pathlib import Path
 
 import dagster as dg
-import pandas as pd
 
 from s2v_pipeline.audio.tracks import clean_up_report, delivered_path
 from s2v_pipeline.chunks.latents import load_latents
-from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.defs.assets import (
     audio_features,
     chunk_latents,
@@ -20,16 +18,12 @@ from s2v_pipeline.defs.assets import (
     phoneme_alignments,
     rendered_clips,
 )
-from s2v_pipeline.defs.io_manager import load_value
 from s2v_pipeline.defs.resources import PipelineResource
-from s2v_pipeline.inputs.speech_input import SpeechInput
+from s2v_pipeline.defs.stored import stored_manifest, stored_tables, stored_video
 from s2v_pipeline.timebase import frames_for_samples
 from s2v_pipeline.video.audio_difference import audio_difference
-from s2v_pipeline.video.manifest import FinalVideo
 from s2v_pipeline.video.picture_checks import check_picture
 from s2v_pipeline.video.probe import probe_video
-
-PARTITION_TAG = "dagster/partition"
 
 _EDGE_TOLERANCE_S = 1e-6  # tables hold float64 seconds; a microsecond is far below a sample
 _LEAST_SHARE_LABELLED = 0.5  # of the time in which somebody speaks; below it the mouth stays shut through speech
@@ -48,7 +42,7 @@ def alignment_covers_speech(
     context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[PipelineResource]
 ) -> dg.AssetCheckResult:
     """Contiguity and coverage."""
-    speech, features, phonemes = _tables(context, pipeline)
+    speech, features, phonemes = stored_tables(context, pipeline)
     duration_s = float(speech.duration_s)
     starts, ends = phonemes["start_s"].to_numpy(), phonemes["end_s"].to_numpy()
     worst_gap_s = float(abs(starts[1:] - ends[:-1]).max()) if len(phonemes) > 1 else 0.0
@@ -81,7 +75,7 @@ def features_match_frames(
     context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[PipelineResource]
 ) -> dg.AssetCheckResult:
     """Row count and finiteness."""
-    speech, features, _ = _tables(context, pipeline, with_phonemes=False)
+    speech, features, _ = stored_tables(context, pipeline, with_phonemes=False)
     expected = frames_for_samples(speech.n_samples, speech.rate_hz, speech.fps)
     not_finite = int(features.select_dtypes("number").isna().sum().sum())
     return dg.AssetCheckResult(
@@ -99,7 +93,7 @@ def latents_match_plan(
     context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[PipelineResource]
 ) -> dg.AssetCheckResult:
     """Files against the manifest, and the manifest against the audio's length."""
-    speech, manifest = _manifest(context, pipeline, "chunk_latents")
+    speech, manifest = stored_manifest(context, pipeline, "chunk_latents")
     expected = frames_for_samples(speech.n_samples, speech.rate_hz, speech.fps)
     wrong = []
     for chunk in manifest.chunks:
@@ -122,7 +116,7 @@ def clips_match_plan(
     context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[PipelineResource]
 ) -> dg.AssetCheckResult:
     """Frame counts of the files against the plan."""
-    speech, manifest = _manifest(context, pipeline, "rendered_clips")
+    speech, manifest = stored_manifest(context, pipeline, "rendered_clips")
     expected = frames_for_samples(speech.n_samples, speech.rate_hz, speech.fps)
     wrong = []
     for clip in manifest.chunks:
@@ -144,7 +138,7 @@ def video_length_is_exact(
     context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[PipelineResource]
 ) -> dg.AssetCheckResult:
     """Probe of the delivered file against the speech."""
-    speech, video, path = _video(context, pipeline)
+    speech, video, path = stored_video(context, pipeline)
     probe = probe_video(path)
     off_s = probe.video_duration_s - speech.duration_s
     half_frame_s = Fraction(1, 2) / video.fps
@@ -174,7 +168,7 @@ def picture_is_alive(
     context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[PipelineResource]
 ) -> dg.AssetCheckResult:
     """Decoded-frame checks."""
-    _, video, path = _video(context, pipeline)
+    _, video, path = stored_video(context, pipeline)
     report = check_picture(path)
     return dg.AssetCheckResult(
         passed=report.passed and report.n_frames == video.n_frames,
@@ -195,13 +189,15 @@ def sound_is_the_original(
     A cleaned or normalised sound must lie on the original's clock, too: it is compared with the recording as well,
     which it follows without delay, though not in its noise.
     """
-    speech, _, path = _video(context, pipeline)
-    _, features, _ = _tables(context, pipeline, with_phonemes=False)
+    speech, video, path = stored_video(context, pipeline)
+    _, features, _ = stored_tables(context, pipeline, with_phonemes=False)
     store, report = pipeline.store(), clean_up_report(features.attrs)
     given = store.read_path("speech_inputs", speech.input_id, speech.speech.name)
     chosen = delivered_path(report, speech.input_id, store)
-    difference = audio_difference(path, chosen)
-    lag_to_original = difference.lag_samples if chosen == given else audio_difference(path, given).lag_samples
+    difference = lagged = audio_difference(path, chosen, channels=video.audio_channels)
+    if chosen != given:
+        lagged = audio_difference(path, given, channels=video.audio_channels)
+    lag_to_original = lagged.lag_samples
     lags = (difference.lag_samples, lag_to_original)
     return dg.AssetCheckResult(
         passed=max(map(abs, lags)) <= _MOST_AUDIO_LAG_SAMPLES and difference.snr_db >= _LEAST_AUDIO_SNR_DB,
@@ -224,57 +220,3 @@ CHECKS = (
     picture_is_alive,
     sound_is_the_original,
 )
-
-
-def _partition(context: dg.AssetCheckExecutionContext) -> str:
-    """The input that the run is about.
-
-    Raises:
-        dagster.Failure: the check was started without a partition.
-    """
-    key = context.run.tags.get(PARTITION_TAG)
-    if key is None:
-        raise dg.Failure(
-            description="This check looks at one input; got a run without a partition. Materialise the asset for a "
-            "partition: its checks run with it.",
-            allow_retries=False,
-        )
-    return key
-
-
-def _value(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource, asset: str) -> object:
-    return load_value(pipeline.store(), asset, _partition(context))
-
-
-def _speech(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> SpeechInput:
-    value = _value(context, pipeline, "speech_inputs")
-    if not isinstance(value, SpeechInput):
-        raise TypeError(f"speech_inputs holds a SpeechInput; got {type(value).__name__}")
-    return value
-
-
-def _tables(
-    context: dg.AssetCheckExecutionContext, pipeline: PipelineResource, *, with_phonemes: bool = True
-) -> tuple[SpeechInput, pd.DataFrame, pd.DataFrame]:
-    features = _value(context, pipeline, "audio_features")
-    phonemes = _value(context, pipeline, "phoneme_alignments") if with_phonemes else pd.DataFrame()
-    if not isinstance(features, pd.DataFrame) or not isinstance(phonemes, pd.DataFrame):
-        raise TypeError("audio_features and phoneme_alignments hold tables")
-    return _speech(context, pipeline), features, phonemes
-
-
-def _manifest(
-    context: dg.AssetCheckExecutionContext, pipeline: PipelineResource, asset: str
-) -> tuple[SpeechInput, ChunkManifest]:
-    value = _value(context, pipeline, asset)
-    if not isinstance(value, ChunkManifest):
-        raise TypeError(f"{asset} holds a ChunkManifest; got {type(value).__name__}")
-    return _speech(context, pipeline), value
-
-
-def _video(context: dg.AssetCheckExecutionContext, pipeline: PipelineResource) -> tuple[SpeechInput, FinalVideo, Path]:
-    value = _value(context, pipeline, "final_videos")
-    if not isinstance(value, FinalVideo):
-        raise TypeError(f"final_videos holds a FinalVideo; got {type(value).__name__}")
-    path = pipeline.store().read_path("final_videos", value.input_id, value.video_part)
-    return _speech(context, pipeline), value, path

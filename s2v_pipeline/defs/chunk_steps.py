@@ -17,18 +17,22 @@ from s2v_pipeline.audio.tracks import analysed_path
 from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
+from s2v_pipeline.clips.encoders import choose_encoder
+from s2v_pipeline.clips.label import Stamp, make_stamp
+from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import Placement
 from s2v_pipeline.generation.registry import check_generator, generator_profile, load_generator, spec_of
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import AlignmentSettings, Settings
+from s2v_pipeline.video.certificate import credentials_at
 
 
 def settings_of(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Settings:
     """Settings of the input that the step is about; model files are named so that a worker finds them, too."""
-    settings = pipeline.settings_for(pipeline.catalogue().get(context.partition_key)).settings
     folder = pipeline.folder().absolute()
+    settings = credentials_at(pipeline.settings_for(pipeline.catalogue().get(context.partition_key)).settings, folder)
     weights = None if settings.wan.weights is None else folder / settings.wan.weights
     loras = tuple(str(folder / lora) for lora in settings.wan.loras)
     return settings.model_copy(update={"wan": settings.wan.model_copy(update={"weights": weights, "loras": loras})})
@@ -52,9 +56,11 @@ def plan_requests(
     """The plan's requests; the same in every step and process, as they follow from stored values alone.
 
     Raises:
-        SettingsError: the generator is not there, is not installed, or cannot make what the settings ask for.
+        SettingsError: the generator is not there, is not installed, or cannot make what the settings ask for; or no
+            encoder can.
     """
     check_generator(settings)
+    encoder_of(settings)  # refuses before anything is made that could not be encoded
     profile = generator_profile(settings.generation.generator)
     store = pipeline.store()
     sound = None
@@ -99,14 +105,40 @@ def latents_tasks(
 
 
 def clip_tasks(
-    settings: Settings, requests: Sequence[ChunkRequest], latents: ChunkManifest, store: ArtifactStore
+    settings: Settings,
+    requests: Sequence[ChunkRequest],
+    latents: ChunkManifest,
+    store: ArtifactStore,
+    counters: Sequence[FrameCounter],
 ) -> tuple[RenderClip, ...]:
-    """One task a chunk."""
-    spec = spec_of(settings)
+    """One task and one counter a chunk; all with the encoder that works where the run is, so that the clips fit."""
+    spec, encoder = spec_of(settings), encoder_of(settings)
+    stamp = label_stamp(settings, requests[0].width_px, requests[0].height_px)
     return tuple(
-        RenderClip(spec, request, chunk, settings.video, store)
-        for request, chunk in zip(requests, latents.chunks, strict=True)
+        RenderClip(spec, request, chunk, settings.video, store, encoder, counter, stamp)
+        for request, chunk, counter in zip(requests, latents.chunks, counters, strict=True)
     )
+
+
+def encoder_of(settings: Settings) -> str:
+    """FFmpeg's name of the encoder of all clips of a video.
+
+    Raises:
+        SettingsError: none works that makes what the settings ask for.
+    """
+    return choose_encoder(settings.video.codec, settings.video.bit_depth, settings.cluster.video_encoder)
+
+
+def label_stamp(settings: Settings, width_px: int, height_px: int) -> Stamp | None:
+    """The visible label for frames of a size; None where no label is set.
+
+    Raises:
+        SettingsError: it cannot be drawn.
+    """
+    own = settings.credentials
+    if not own.label:
+        return None
+    return make_stamp(own.label, corner=own.label_corner, font=own.label_font, width_px=width_px, height_px=height_px)
 
 
 def placement_of(settings: Settings) -> Placement:
@@ -135,4 +167,5 @@ def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: lis
             )
         ),
         chunks=tuple(chunks),
+        prompt_words_ignored=generator_profile(settings.generation.generator).words_ignored(speech.prompt),
     )

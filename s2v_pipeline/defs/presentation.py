@@ -10,7 +10,7 @@ opens it, or the video that it stands for, in full.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,7 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo, machine: Settings) -> M
         "generator": value.generator,
         "generator_fingerprint": value.fingerprint,
         "prompt_words_understood": ", ".join(value.prompt_words) or _NONE,
+        "prompt_words_ignored": ", ".join(value.prompt_words_ignored) or _NONE,
         "notes": _lines(value.notes),
         "executor": f"{executor.kind} at {executor.address}, {executor.n_cpus} CPU",
     }
@@ -201,7 +202,9 @@ def final_video(value: FinalVideo, store: ArtifactStore, machine: Settings) -> M
         "watch": dg.MetadataValue.url(watch),
         "poster": _preview(machine, "final_videos", value.input_id, value.poster_part, opens=watch),
         "contact_sheet": _preview(machine, "final_videos", value.input_id, value.contact_sheet_part),
-        "captions": value.no_captions or dg.MetadataValue.md(_part_links(machine, value)),
+        "captions": value.no_captions or dg.MetadataValue.md(_part_links(machine, value, value.caption_parts)),
+        "credentials": value.credentials,
+        "extras": dg.MetadataValue.md(_part_links(machine, value, value.extra_parts)) if value.extra_parts else _NONE,
         "video_s": float(value.video_s),
         "audio_s": float(value.audio_s),
         "video_minus_audio_ms": round(1000 * float(value.video_s - value.audio_s), 3),
@@ -214,8 +217,8 @@ def final_video(value: FinalVideo, store: ArtifactStore, machine: Settings) -> M
     }
 
 
-def _part_links(machine: Settings, value: FinalVideo) -> str:
-    return ", ".join(f"[{part}]({_url(machine, 'final_videos', value.input_id, part)})" for part in value.caption_parts)
+def _part_links(machine: Settings, value: FinalVideo, parts: Sequence[str]) -> str:
+    return ", ".join(f"[{part}]({_url(machine, 'final_videos', value.input_id, part)})" for part in parts)
 
 
 def _picture(machine: Settings, asset: str, input_id: str, part: str) -> dg.MarkdownMetadataValue:

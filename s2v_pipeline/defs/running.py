@@ -6,22 +6,27 @@ Belongs here: what every asset body needs around its stage's functions. Does not
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
+from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.cluster.executor import ChunkExecutor, Task
+from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.errors import AlignmentError, InputError, S2VError, SettingsError, WeightsError
 from s2v_pipeline.progress_bars import PROGRESS_LOGGER
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
 
 ProgressCallback = Callable[[int, int], None]
+COUNTING_INTERVAL_S = 0.25  # a bar that moves four times a second feels alive; reading a size costs microseconds
 INTERRUPTED = "Interrupted"
 """The `kind` in the metadata of a step's failure that an interrupt caused."""
 INTERRUPT_CAME = threading.Event()
@@ -93,6 +98,42 @@ def _run_was_interrupted(context: dg.AssetExecutionContext) -> bool:
     return any(is_interrupt(entry.get_dagster_event().step_retry_data.error) for entry in retries)
 
 
+@contextmanager
+def frames_counted(
+    context: dg.AssetExecutionContext, store: ArtifactStore, n_frames: Sequence[int]
+) -> Generator[tuple[FrameCounter, ...], None, None]:
+    """A counter a chunk; while the block runs, what workers count in them is reported several times a second.
+
+    The counters lie beside the artifacts, where every worker can write; they are gone when the block ends.
+    """
+    report, n_total, ended = report_progress(context), sum(n_frames), threading.Event()
+    store.root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".frames-", dir=store.root, ignore_cleanup_errors=True) as folder:
+        counters = tuple(FrameCounter(Path(folder) / str(index)) for index in range(len(n_frames)))
+
+        def watch() -> None:
+            n_shown = 0
+            while not ended.wait(COUNTING_INTERVAL_S):
+                n_done = sum(counter.read() for counter in counters)
+                if n_done != n_shown:
+                    n_shown = n_done
+                    report(n_done, n_total)
+
+        report(0, n_total)
+        watcher = threading.Thread(target=watch, name="frame-counter", daemon=True)
+        watcher.start()
+        try:
+            yield counters
+        finally:
+            ended.set()
+            watcher.join()
+        report(n_total, n_total)
+
+
+def _no_report(n_done: int, n_total: int) -> None:
+    """Somebody else reports."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """Where the tasks of a step run; see `ChunkExecutor.run`."""
@@ -106,9 +147,11 @@ def run_tasks(
     executor: ChunkExecutor,
     tasks: Sequence[Task[ChunkFile]],
     placement: Placement,
+    *,
+    reports: bool = True,
 ) -> list[ChunkFile]:
-    """Run one task a chunk; each one that ends is logged and counted."""
-    report = report_progress(context)
+    """Run one task a chunk; each one that ends is logged, and reported as progress unless somebody else reports."""
+    report = report_progress(context) if reports else _no_report
     report(0, len(tasks))
     n_done = 0
 

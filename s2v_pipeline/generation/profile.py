@@ -63,6 +63,10 @@ class GeneratorProfile(Protocol):
         """Words of a prompt that the generator acts on; the others change nothing."""
         ...
 
+    def words_ignored(self, prompt: str) -> tuple[str, ...]:
+        """Words of a prompt that change nothing."""
+        ...
+
     def notes(self, settings: Settings) -> tuple[str, ...]:
         """What people should know about videos made with these settings: approximations, poor choices."""
         ...

@@ -30,7 +30,7 @@ _RIGHT_EYE_OUTER, _LEFT_EYE_OUTER = 33, 263
 _NOSE_DEPTH = 0.6466
 
 _SIMILAR_WIDTH = 0.5  # a second face from this part of the largest one's width may be the one that is meant
-_MAX_YAW_DEG = 40.0  # beyond it one eye and mouth corner are hidden or guessed
+_MAX_YAW_DEG = 36.0  # 30 are meant, and the measure errs by up to 6; beyond, an eye and a mouth corner are hidden
 _MAX_ROLL_DEG = 45.0  # beyond it the picture lies on its side rather than the head leans
 # Parts of the face's height (below, above) and width (sideways) that may lie beyond the picture's edge: a cut forehead
 # stays as it is, while a chin or cheek that is not there cannot be moved.

@@ -7,6 +7,7 @@ Does not belong here: what is done about a difference (the asset check), lip syn
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import correlate
 
-from s2v_pipeline.clips.container import open_mp4
+from s2v_pipeline.clips.container import is_webm, open_video
 from s2v_pipeline.errors import MediaError
 from s2v_pipeline.video.boxes import read_movie_layout
-from s2v_pipeline.video.sound import DecodedSound, SoundBlock, open_flac
+from s2v_pipeline.video.sound import DecodedSound, SoundBlock, SoundFormat, delivered_format, open_flac, remixed
 
 MAX_LAG_S = 0.3  # encoders prime AAC with 1024 to 2112 samples, up to 0.264 s at 8 kHz: a lost edit list shows
 _BLOCK_SAMPLES = 2**17  # a few seconds: long against the lags, small in memory
@@ -43,32 +44,41 @@ class AudioDifference:
     length_difference_s: Fraction
 
 
-def audio_difference(video_path: Path, speech_path: Path) -> AudioDifference:
+def audio_difference(video_path: Path, speech_path: Path, *, channels: str = "source") -> AudioDifference:
     """Compare in one pass, block by block; memory does not grow with the length.
 
+    `channels` is what the video must have: those of the speech ("source"), "mono" or "stereo"; the speech is then mixed
+    as it is for delivery.
     All lags within MAX_LAG_S are correlated over the whole length; the best one is taken. The difference's energy
     follows from the same sums: |s - v|^2 = |s|^2 + |v|^2 - 2 s.v.
 
     Raises:
-        MediaError: one of the files is not readable, the video has no sound, or their channels differ.
+        MediaError: one of the files is not readable, or the video has no sound or other channels.
     """
-    edit = read_movie_layout(video_path).track("audio")
-    with open_mp4(video_path) as container, open_flac(speech_path) as (source, speech_stream):
+    edit = None if is_webm(video_path) else read_movie_layout(video_path).track("audio")
+    with open_video(video_path) as container, open_flac(speech_path) as (source, speech_stream):
         streams = container.streams.audio
-        channels = streams[0].codec_context.channels if streams else 0
-        speech_rate_hz, speech_channels = speech_stream.codec_context.sample_rate, speech_stream.codec_context.channels
-        if edit is None or channels != speech_channels:
+        n_channels = streams[0].codec_context.channels if streams else 0
+        spoken_in = SoundFormat(speech_stream.codec_context.sample_rate, speech_stream.codec_context.channels)
+        n_wanted = delivered_format(spoken_in, "aac", channels).channels
+        if n_channels != n_wanted:
             raise MediaError(
-                f"the sound of {video_path.name} must have the speech's channels, {speech_channels}",
-                got=f"{channels}",
+                f"the sound of {video_path.name} must have {n_wanted} channels",
+                got=f"{n_channels}",
                 cure="Materialise final_videos for this partition again.",
             )
         rate_hz = streams[0].codec_context.sample_rate
-        speech = DecodedSound(source, speech_stream, rate_hz)
-        played = _until(DecodedSound(container, streams[0], rate_hz).blocks(), int(edit.duration_s * rate_hz))
-        with closing(played), closing(speech.blocks()) as spoken:
-            lag_samples, snr_db = _compare(_Tape(played, channels), _Tape(spoken, channels), int(MAX_LAG_S * rate_hz))
-    return AudioDifference(lag_samples, snr_db, edit.duration_s - Fraction(speech.n_samples, speech_rate_hz))
+        speech, heard = DecodedSound(source, speech_stream, rate_hz), DecodedSound(container, streams[0], rate_hz)
+        # A WebM says its end in its last packet, and the decoder keeps to it.
+        stop_sample = sys.maxsize if edit is None else int(edit.duration_s * rate_hz)
+        played = _until(heard.blocks(), stop_sample)
+        with closing(played), closing(speech.blocks()) as blocks:
+            spoken = (remixed(block, n_channels) for block in blocks)
+            lag_samples, snr_db = _compare(
+                _Tape(played, n_channels), _Tape(spoken, n_channels), int(MAX_LAG_S * rate_hz)
+            )
+    played_s = Fraction(heard.n_samples, rate_hz) if edit is None else edit.duration_s
+    return AudioDifference(lag_samples, snr_db, played_s - Fraction(speech.n_samples, spoken_in.rate_hz))
 
 
 def _until(blocks: Iterator[SoundBlock], stop_sample: int) -> Generator[SoundBlock]:

@@ -77,17 +77,27 @@ def read_movie_layout(path: Path) -> MovieLayout:
     return MovieLayout(faststart, tuple(track for track in tracks if track is not None))
 
 
-def _top_level(file: BinaryIO, size_bytes: int) -> dict[bytes, tuple[int, int]]:
-    """Name -> [start, end) of the body of the first box of that name."""
-    boxes: dict[bytes, tuple[int, int]] = {}
+def top_level_boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start, end of the body) of each box of the outermost level, in the file's order.
+
+    Raises:
+        ValueError: a box that does not fit into the file.
+    """
     offset = 0
     for _ in range(MAX_TOP_LEVEL_BOXES):
         if offset + 8 > size_bytes:
             break
         file.seek(offset)
         name, header_bytes, box_bytes = _header(file.read(16), size_bytes - offset)
-        boxes.setdefault(name, (offset + header_bytes, offset + box_bytes))
+        yield name, offset + header_bytes, offset + box_bytes
         offset += box_bytes
+
+
+def _top_level(file: BinaryIO, size_bytes: int) -> dict[bytes, tuple[int, int]]:
+    """Name -> [start, end) of the body of the first box of that name."""
+    boxes: dict[bytes, tuple[int, int]] = {}
+    for name, start, end in top_level_boxes(file, size_bytes):
+        boxes.setdefault(name, (start, end))
     return boxes
 
 

@@ -1,7 +1,8 @@
 """The last stage: from clips to the delivered file, its poster, contact sheet and metadata.
 
-Belongs here: the order of the steps, names of the delivered files, what generation_metadata.json says.
-Does not belong here: joining and muxing (mux), drawing (frames), deciding whether the video may go out (defs.checks).
+Belongs here: the order of the steps, names of the delivered files.
+Does not belong here: joining and muxing (mux), drawing (frames), what generation_metadata.json says (description),
+deciding whether the video may go out (defs.checks).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -21,12 +22,19 @@ from s2v_pipeline import __version__
 from s2v_pipeline.artifacts import ArtifactStore, content_key, file_sha256
 from s2v_pipeline.audio.tracks import delivered_path
 from s2v_pipeline.chunks.manifest import ChunkManifest
+from s2v_pipeline.clips.encoders import ENCODER_SOURCE, SOFTWARE
 from s2v_pipeline.inputs.speech_input import SpeechInput
-from s2v_pipeline.setting_groups import Settings
+from s2v_pipeline.setting_groups import Settings, VideoSettings
+from s2v_pipeline.video.assembled import AssembledVideo
+from s2v_pipeline.video.captions import Chapter, Inside, chapters_at_pauses, read_cues
+from s2v_pipeline.video.credentials import Origin, SealedVideo, container_tags, credentials_key, seal_video
+from s2v_pipeline.video.description import describe
+from s2v_pipeline.video.extras import Delivered, write_extras
 from s2v_pipeline.video.frames import SheetLabels, write_contact_sheet, write_poster
 from s2v_pipeline.video.manifest import FinalVideo
-from s2v_pipeline.video.mux import AssembledVideo, assemble_video
+from s2v_pipeline.video.mux import assemble_video
 from s2v_pipeline.video.poster import choose_poster_frame
+from s2v_pipeline.video_settings import CODECS_OF
 
 ASSET = "final_videos"
 POSTER_PART = "poster.jpg"
@@ -62,17 +70,29 @@ def deliver_video(
     made_by = f"s2v_pipeline {__version__}"
     clip_paths = [store.read_path("rendered_clips", input_id, clip.part) for clip in clips.chunks]
     sound = delivered_path(clean_up, input_id, store)
+    captions = _captions_text(store, input_id, phonemes)
+    inside = _inside(captions, phonemes, speech, settings)
     key = content_key(
         {
             "clips": [clip.key for clip in clips.chunks],
             "speech": clean_up["delivered"]["sha256"],
-            "kbps": settings.video.audio_kbps,
+            **_muxing(settings.video),
+            **({"inside": json.dumps(asdict(inside), default=str)} if inside.cues or inside.chapters else {}),
+            **credentials_key(settings),
         }
     )
-    video_part = f"{input_id}.mp4"
+    video_part = f"{input_id}.{settings.video.container}"
+    origin = Origin(
+        title=video_part,
+        generator=clips.generator,
+        fingerprint=clips.fingerprint,
+        portrait_sha256=speech.portrait.sha256,
+        speech_sha256=speech.speech.sha256,
+    )
 
     # 1. the video
     written: list[AssembledVideo] = []
+    sealed: list[SealedVideo] = []
 
     def write_video(path: Path) -> None:
         written.append(
@@ -83,13 +103,19 @@ def deliver_video(
                 frame_counts=[len(clip.frames) for clip in clips.chunks],
                 fps=clips.fps,
                 settings=settings.video,
-                metadata={"title": speech.name, "comment": f"{made_by}, generator {clips.generator}"},
+                metadata=container_tags(origin, speech.name, enabled=settings.credentials.enabled),
+                inside=inside,
                 on_progress=on_progress,
             )
         )
+        earlier = store.path(ASSET, input_id, video_part)
+        sealed.append(seal_video(path, written[0].probe, origin, settings, earlier=earlier))
 
     video = store.write(ASSET, input_id, video_part, write_video, key=key, made_by=made_by)
-    probe = written[0].probe
+    for container in CODECS_OF:  # a video of an earlier setting would be taken for this one
+        if container != settings.video.container:
+            store.remove(ASSET, input_id, f"{input_id}.{container}")
+    probe = sealed[0].probe
     record = store.provenance(ASSET, input_id, video_part)
     if record is None:
         raise AssertionError("a part that was just written has its record")
@@ -118,13 +144,50 @@ def deliver_video(
     # 3. captions, under the names that players look for beside it
     caption_parts, no_captions = _copy_captions(store, input_id, phonemes, made_by)
 
-    # 4. what made it
-    document = _metadata(speech, clean_up, phonemes, clips, settings, written[0], record.sha256, run_id)
+    # 4. what was asked for beside it
+    encoders = _encoders(clips, store)
+    extra_parts = write_extras(
+        Delivered(
+            asset=ASSET,
+            input_id=input_id,
+            video=video,
+            clips=clip_paths,
+            frame_counts=[len(clip.frames) for clip in clips.chunks],
+            fps=clips.fps,
+            width_px=probe.width_px,
+            height_px=probe.height_px,
+            speech=sound,
+            captions=captions,
+            title=speech.name,
+            encoder=encoders[0],
+            key=key,
+            made_by=made_by,
+        ),
+        settings,
+        store,
+    )
+
+    # 5. what made it
+    document = describe(
+        speech,
+        clean_up,
+        phonemes,
+        clips,
+        settings,
+        replace(written[0], probe=probe),
+        video_sha256=record.sha256,
+        encoders=encoders,
+        run_id=run_id,
+    )
+    document["credentials"] = dict(sealed[0].report)
     document["captions"] = {
         "files": list(caption_parts),
         "none_because": no_captions or None,
         "notes": list(phonemes.attrs.get("caption_notes", [])),
     }
+    document["captions_embedded"] = len(inside.cues)
+    document["chapters"] = [{"start_s": float(each.start_s), "title": each.title} for each in inside.chapters]
+    document["extras"] = list(extra_parts)
     store.write(
         ASSET,
         input_id,
@@ -141,6 +204,7 @@ def deliver_video(
         metadata_part=METADATA_PART,
         caption_parts=caption_parts,
         no_captions=no_captions,
+        credentials=sealed[0].status,
         sha256=record.sha256,
         size_bytes=record.size_bytes,
         n_frames=probe.n_frames,
@@ -149,7 +213,42 @@ def deliver_video(
         height_px=probe.height_px,
         video_s=probe.video_duration_s,
         audio_s=probe.audio_duration_s,
+        extra_parts=extra_parts,
+        audio_channels=settings.video.audio_channels,
     )
+
+
+def _captions_text(store: ArtifactStore, input_id: str, phonemes: pd.DataFrame) -> str:
+    """The WebVTT captions; '' where there are none."""
+    parts = [part for part in phonemes.attrs.get("captions", []) if part.endswith(".vtt")]
+    return store.read_path("phoneme_alignments", input_id, parts[0]).read_text(encoding="utf-8") if parts else ""
+
+
+def _inside(captions: str, phonemes: pd.DataFrame, speech: SpeechInput, settings: Settings) -> Inside:
+    """What goes into the container: captions and chapters where there is a transcript and they are wanted."""
+    cues, wanted = read_cues(captions), settings.delivery
+    chapters: tuple[Chapter, ...] = ()
+    if cues and wanted.chapters:
+        chapters = chapters_at_pauses(phonemes, cues, length_s=speech.duration_s, least_s=wanted.chapter_s)
+    return Inside(cues if wanted.embed_captions else (), chapters, settings.alignment.language)
+
+
+def _muxing(video: VideoSettings) -> dict[str, object]:
+    """What of the settings changes how clips and speech become a file, for its key."""
+    used: dict[str, object] = {"kbps": video.audio_kbps}
+    if video.container != "mp4":
+        used["container"] = video.container
+    if video.audio_channels != "source":
+        used["channels"] = video.audio_channels
+    return used
+
+
+def _encoders(clips: ChunkManifest, store: ArtifactStore) -> list[str]:
+    """FFmpeg's names of the encoders that made the clips; normally one."""
+    records = [store.provenance(clips.asset, clips.input_id, clip.part) for clip in clips.chunks]
+    # Clips of versions that knew one encoder have no name in their records.
+    names = [(record.sources if record else {}).get(ENCODER_SOURCE, SOFTWARE["h264"]) for record in records]
+    return sorted(set(names))
 
 
 def _copy_captions(
@@ -186,81 +285,6 @@ def _phone_at(phonemes: pd.DataFrame) -> SheetLabels:
         return str(phones[max(0, int(starts.searchsorted(float(time_s), side="right")) - 1)])
 
     return phone_at
-
-
-def _metadata(
-    speech: SpeechInput,
-    clean_up: Mapping[str, Any],
-    phonemes: pd.DataFrame,
-    clips: ChunkManifest,
-    settings: Settings,
-    assembled: AssembledVideo,
-    video_sha256: str,
-    run_id: str,
-) -> dict[str, Any]:
-    probe = assembled.probe
-    return {
-        "made_by": f"s2v_pipeline {__version__}",
-        "dagster_run_id": run_id,
-        "input": {
-            "id": speech.input_id,
-            "name": speech.name,
-            "prompt": speech.prompt,
-            "transcript": speech.transcript,
-            "portrait_sha256": speech.portrait.sha256,
-            "speech_sha256": speech.speech.sha256,
-            "notes": list(speech.notes),
-        },
-        "settings": _settings_that_change_the_video(settings),
-        "clean_up": dict(clean_up),
-        "alignment": {name: phonemes.attrs[name] for name in ("method", "fallbacks", "notes")},
-        "generator": {
-            "name": clips.generator,
-            "fingerprint": clips.fingerprint,
-            "prompt_words_understood": list(clips.prompt_words),
-            "notes": list(clips.notes),
-        },
-        "chunks": [
-            {
-                "frames": [clip.frames.start_frame, clip.frames.stop_frame],
-                "clip": clip.part,
-                "made_in_this_run": clip.made,
-                "seconds": clip.seconds_s,
-            }
-            for clip in clips.chunks
-        ],
-        "video": {
-            "sha256": video_sha256,
-            "size_bytes": probe.size_bytes,
-            "frames": probe.n_frames,
-            "fps": str(probe.fps),
-            "width_px": probe.width_px,
-            "height_px": probe.height_px,
-            "codec": probe.codec,
-            "pix_fmt": probe.pix_fmt,
-            "color": asdict(probe.color),
-            "faststart": probe.faststart,
-            "video_s": float(probe.video_duration_s),
-            "audio_s": float(probe.audio_duration_s),
-            "speech_s": float(assembled.speech_duration_s),
-            "video_minus_audio_ms": round(1000 * float(assembled.video_minus_audio_s), 3),
-            "audio_codec": probe.audio_codec,
-            "audio_rate_hz": probe.audio_rate_hz,
-            "audio_resampled": assembled.resampled,
-        },
-    }
-
-
-def _settings_that_change_the_video(settings: Settings) -> dict[str, Any]:
-    """What a reader needs to judge the video or make it again; names of this machine's folders are left out."""
-    shown = settings.model_dump(
-        mode="json", include={"video", "audio", "generation", "wan"}, exclude={"wan": {"weights"}}
-    )
-    if settings.generation.generator != "wan_s2v":
-        del shown["wan"]
-    else:
-        shown["wan"]["loras"] = [Path(lora).name for lora in settings.wan.loras]
-    return shown
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from s2v_pipeline.clips.container import only_video_stream, open_mp4
+from s2v_pipeline.clips.container import only_video_stream, open_video
 from s2v_pipeline.errors import MediaError
 from s2v_pipeline.timebase import frame_middle_s, frame_start_s
 
@@ -48,13 +48,13 @@ def iter_frames(path: Path, *, step: int = 1) -> Iterator[ShownFrame]:
     """Every `step`-th frame from the first on; one frame is held at a time.
 
     Raises:
-        MediaError: not a readable MP4 with one video stream.
+        MediaError: not a readable video with one video stream.
         ValueError: a step below 1.
     """
     if step < 1:
         raise ValueError(f"step must be at least 1; got {step}")
     converter = VideoReformatter()
-    with open_mp4(path) as container:
+    with open_video(path) as container:
         stream = only_video_stream(container, path.name)
         fps = _rate(stream, path)
         for index, frame in enumerate(container.decode(stream)):
@@ -66,25 +66,27 @@ def grab_frames(path: Path, times_s: Sequence[Fraction]) -> list[ShownFrame]:
     """The frame that is on screen at each time, in the order asked; seeks, so that long videos are quick.
 
     Raises:
-        MediaError: not a readable MP4 with one video stream, or a time outside the video.
+        MediaError: not a readable video with one video stream, or a time outside the video.
     """
     converter = VideoReformatter()
-    with open_mp4(path) as container:
+    with open_video(path) as container:
         stream = only_video_stream(container, path.name)
-        fps = _rate(stream, path)
-        return [_frame_at(container, stream, math.floor(time_s * fps), fps, converter) for time_s in times_s]
+        fps, n_there = _rate(stream, path), _count(container, stream)
+        indices = [math.floor(time_s * fps) for time_s in times_s]
+        return [_frame_at(container, stream, index, n_there, fps, converter) for index in indices]
 
 
 def write_poster(video: Path, path: Path, *, frame: int = 0) -> None:
     """Write one frame as a JPEG; choosing a good one is the caller's.
 
     Raises:
-        MediaError: not a readable MP4, or no such frame.
+        MediaError: not a readable video, or no such frame.
     """
     converter = VideoReformatter()
-    with open_mp4(video) as container:
+    with open_video(video) as container:
         stream = only_video_stream(container, video.name)
-        shown = _frame_at(container, stream, frame, _rate(stream, video), converter)
+        n_there = _count(container, stream)
+        shown = _frame_at(container, stream, frame, n_there, _rate(stream, video), converter)
     Image.fromarray(shown.pixels).save(path, format="JPEG", quality=POSTER_JPEG_QUALITY)
 
 
@@ -97,14 +99,14 @@ def write_contact_sheet(
     the suffix of `path`. A video of fewer frames gives a sheet of as many as it has.
 
     Raises:
-        MediaError: not a readable MP4 with one video stream.
+        MediaError: not a readable video with one video stream.
         ValueError: n_frames or columns below 1.
     """
     if n_frames < 1 or columns < 1:
         raise ValueError(f"n_frames and columns must be at least 1; got {n_frames} and {columns}")
-    with open_mp4(video) as container:
+    with open_video(video) as container:
         stream = only_video_stream(container, video.name)
-        fps, n_there = _rate(stream, video), stream.frames
+        fps, n_there = _rate(stream, video), _count(container, stream)
     n_tiles = min(n_frames, n_there)
     indices = [(2 * tile + 1) * n_there // (2 * n_tiles) for tile in range(n_tiles)]
     times_s = [frame_middle_s(index, fps) for index in indices]
@@ -135,19 +137,33 @@ def _rate(stream: VideoStream, path: Path) -> Fraction:
     return stream.average_rate
 
 
+def _count(container: InputContainer, stream: VideoStream) -> int:
+    """Frames of the stream; a WebM does not say, so its packets are counted."""
+    if stream.frames:
+        return stream.frames
+    n_frames = sum(1 for packet in container.demux(stream) if packet.size)
+    container.seek(0)
+    return n_frames
+
+
 def _frame_at(
-    container: InputContainer, stream: VideoStream, index: int, fps: Fraction, converter: VideoReformatter
+    container: InputContainer,
+    stream: VideoStream,
+    index: int,
+    n_there: int,
+    fps: Fraction,
+    converter: VideoReformatter,
 ) -> ShownFrame:
     """Decode from the key frame at or before the frame."""
     time_base = stream.time_base or Fraction(1)
     tick = math.floor(frame_start_s(max(index, 0), fps) / time_base)
-    if 0 <= index < stream.frames:
+    if 0 <= index < n_there:
         container.seek(tick, stream=stream)
         for frame in container.decode(stream):
             if frame.pts is not None and frame.pts >= tick:
                 return ShownFrame(index, frame_start_s(index, fps), _rgb(converter, frame))
     raise MediaError(
-        f"frames of the video are 0 to {stream.frames - 1}",
+        f"frames of the video are 0 to {n_there - 1}",
         got=f"{index}",
         cure="Ask for a time within the video.",
     )

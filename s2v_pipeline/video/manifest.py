@@ -18,10 +18,13 @@ class FinalVideo:
         video_part, poster_part, contact_sheet_part, metadata_part: names of the files.
         caption_parts: names of the captions' files beside the video, named as players look for them; () without any.
         no_captions: why there are none; '' where there are.
+        credentials: "signed", or "off" and why.
         sha256: of the video file.
         size_bytes: of the video file.
         n_frames, fps, width_px, height_px: of the picture.
         video_s, audio_s: exact lengths as a player sees them.
+        audio_channels: "source" where the sound has the recording's channels, else "mono" or "stereo".
+        extra_parts: what `delivery` asked for beside it; "streaming.json" lists the files of the folder streaming/.
     """
 
     input_id: str
@@ -31,6 +34,7 @@ class FinalVideo:
     metadata_part: str
     caption_parts: tuple[str, ...]
     no_captions: str
+    credentials: str
     sha256: str
     size_bytes: int
     n_frames: int
@@ -39,6 +43,8 @@ class FinalVideo:
     height_px: int
     video_s: Fraction
     audio_s: Fraction
+    extra_parts: tuple[str, ...] = ()
+    audio_channels: str = "source"
 
     @property
     def delivered_parts(self) -> tuple[str, ...]:

@@ -1,20 +1,20 @@
-"""The delivered video: the clips' packets and the speech as AAC in one MP4, checked after it was written.
+"""The delivered video: the clips' packets and the speech in one MP4, MOV or WebM, checked after it was written.
 
-Belongs here: interleaving, the container's options, the checks of the result.
-Does not belong here: how clips are joined (video.stitch), AAC (video.sound), an atomic rename (artifacts).
+Belongs here: interleaving, the container's options.
+Does not belong here: how clips are joined (video.stitch), AAC and Opus (video.sound), captions and chapters as packets
+(video.captions), comparing the result with what was meant (video.assembled), an atomic rename (artifacts).
 
-The picture is not encoded again, and the speech is encoded once, from the input's own FLAC. AAC encoders put priming
-before the first sample; the container's edit list hides it, so both streams start at exactly 0.
+The picture is not encoded again, and the speech is encoded once, from the input's own FLAC. Encoders of sound put
+priming before the first sample; the container's edit list (MP4, MOV) or codec delay (WebM) hides it, so that both
+streams start at exactly 0.
 """
 
 from __future__ import annotations
 
 import heapq
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
@@ -23,49 +23,28 @@ import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
+from av.subtitles.stream import SubtitleStream
 from av.video.stream import VideoStream
 
 from s2v_pipeline.clips.container import only_video_stream, open_mp4
-from s2v_pipeline.clips.probe import PictureFormat, probe_clip
+from s2v_pipeline.clips.encode import HEVC_TAG
+from s2v_pipeline.clips.encoders import FORMAT_NAMES
+from s2v_pipeline.clips.probe import probe_clip
 from s2v_pipeline.errors import MediaError
 from s2v_pipeline.setting_groups import VideoSettings
-from s2v_pipeline.timebase import frame_start_s, frames_for_samples
-from s2v_pipeline.video.probe import VideoProbe, probe_video
-from s2v_pipeline.video.sound import SoundFormat, SpeechTrack, aac_format, add_aac_stream, flac_format
+from s2v_pipeline.video.assembled import AssembledVideo, MuxPlan, check_assembled
+from s2v_pipeline.video.captions import Inside, add_caption_stream, caption_packets, set_chapters
+from s2v_pipeline.video.probe import probe_video
+from s2v_pipeline.video.sound import SpeechTrack, add_sound_stream, delivered_format, flac_format
 from s2v_pipeline.video.stitch import stitched_packets
 
 logger = logging.getLogger(__name__)
 
-MAX_MOVIE_TIMESCALE = 2**31 - 1  # a signed 32-bit option of FFmpeg's muxer
-
-AnyPacket: TypeAlias = (
-    "Packet[VideoStream] | Packet[AudioStream]"  # a string: the class takes no parameters at run time
-)
+# A string: the class takes no parameters at run time.
+AnyPacket: TypeAlias = "Packet[VideoStream] | Packet[AudioStream] | Packet[SubtitleStream]"
 
 Progress = Callable[[int, int], None]
 """Called with (frames written, frames of the video)."""
-
-
-@dataclass(frozen=True)
-class AssembledVideo:
-    """A written and checked video.
-
-    Attributes:
-        probe: what the file is.
-        n_clips: clips that it was put together from.
-        speech_duration_s: exact length of the speech.
-        resampled: the speech's rate is not one that AAC has, so it was resampled to 48 kHz.
-    """
-
-    probe: VideoProbe
-    n_clips: int
-    speech_duration_s: Fraction
-    resampled: bool
-
-    @property
-    def video_minus_audio_s(self) -> Fraction:
-        """By how much the picture is longer than the sound."""
-        return self.probe.video_duration_s - self.probe.audio_duration_s
 
 
 def assemble_video(
@@ -77,6 +56,7 @@ def assemble_video(
     fps: Fraction,
     settings: VideoSettings,
     metadata: Mapping[str, str],
+    inside: Inside | None = None,
     on_progress: Progress | None = None,
 ) -> AssembledVideo:
     """Write the video at `destination` (a temporary path; renaming it is the caller's) and check what was written.
@@ -84,13 +64,14 @@ def assemble_video(
     Packets stream from file to file; memory does not grow with the length but for the container's index.
 
     Args:
-        clips: H.264 clips of `clips.encode`, in order.
+        clips: clips of `clips.encode`, in order.
         speech: FLAC of one or two channels.
-        destination: the MP4 to write.
+        destination: the file to write, with the container's name as suffix.
         frame_counts: planned frames of each clip.
         fps: frames a second.
-        settings: audio_kbps is used; the size of the picture is the clips'.
-        metadata: tags of the container that MP4 has names for, such as title, comment, artist, date.
+        settings: container, audio_kbps and audio_channels are used; codec and size of the picture are the clips'.
+        metadata: tags of the container that it has names for, such as title, comment, artist, date.
+        inside: captions and chapters; none for neither.
         on_progress: told about every frame written.
 
     Raises:
@@ -104,20 +85,21 @@ def assemble_video(
             cure="Materialise rendered_clips for this partition again.",
         )
     source = flac_format(speech)
-    plan = _Plan(
+    plan = MuxPlan(
         clips=clips,
         frame_counts=frame_counts,
         fps=fps,
         picture=probe_clip(clips[0]).picture,
         speech=speech,
         source=source,
-        sound=aac_format(source),
+        sound=delivered_format(source, "libopus" if settings.container == "webm" else "aac", settings.audio_channels),
         kbps=settings.audio_kbps,
+        container=settings.container,
     )
-    if plan.resampled:
+    if plan.resampled and plan.sound_codec == "aac":
         logger.warning("speech of %d Hz is resampled to %d Hz for AAC", source.rate_hz, plan.sound.rate_hz)
     try:
-        n_samples = _write(plan, destination, metadata, on_progress)
+        n_samples = _write(plan, destination, metadata, inside or Inside(), on_progress)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(
             f"the video must be written to {destination.name}",
@@ -130,59 +112,37 @@ def assemble_video(
         speech_duration_s=Fraction(n_samples, source.rate_hz),
         resampled=plan.resampled,
     )
-    _check(assembled, plan, n_samples, destination)
+    check_assembled(assembled, plan, n_samples, destination)
     return assembled
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is put together: the arguments of `assemble_video` and the formats read from the files."""
-
-    clips: Sequence[Path]
-    frame_counts: Sequence[int]
-    fps: Fraction
-    picture: PictureFormat
-    speech: Path
-    source: SoundFormat
-    sound: SoundFormat
-    kbps: int
-
-    @property
-    def n_frames(self) -> int:
-        return sum(self.frame_counts)
-
-    @property
-    def resampled(self) -> bool:
-        return self.sound.rate_hz != self.source.rate_hz
-
-    @property
-    def movie_timescale(self) -> int:
-        """Ticks a second of the clock in which edit lists give lengths, so that they are exact for frames and samples.
-
-        FFmpeg's own is 1000, which rounds the sound's end by up to a millisecond. Where the exact clock does not fit
-        into its 32 bits the sound's is used, and the picture's length is rounded up by less than a sample.
-        """
-        exact = math.lcm(self.fps.numerator, self.sound.rate_hz)
-        return exact if exact <= MAX_MOVIE_TIMESCALE else self.sound.rate_hz
-
-
-def _write(plan: _Plan, destination: Path, metadata: Mapping[str, str], on_progress: Progress | None) -> int:
+def _write(
+    plan: MuxPlan, destination: Path, metadata: Mapping[str, str], inside: Inside, on_progress: Progress | None
+) -> int:
     """Write everything; the number of the speech's samples."""
     options = {"movflags": "+faststart", "movie_timescale": str(plan.movie_timescale)}
+    if plan.container == "webm":
+        options = {"cues_to_front": "1"}
     # FFmpeg opens the output by its path, as faststart reads it again; an absolute path is never taken for an address.
     output = str(destination.resolve())
     with ExitStack() as stack:
-        container = stack.enter_context(av.open(output, "w", format="mp4", container_options=options))
+        container = stack.enter_context(av.open(output, "w", format=plan.container, container_options=options))
         container.metadata.update(metadata)
         video_stream = _copied_stream(container, plan.clips[0])
-        audio_stream = add_aac_stream(container, plan.sound, plan.kbps)
+        audio_stream = add_sound_stream(container, plan.sound, plan.kbps, plan.sound_codec)
+        texts: Iterator[AnyPacket] = iter(())
+        if inside.cues:
+            caption_stream = add_caption_stream(container, inside.language)
+            texts = caption_packets(caption_stream, inside.cues, webm=plan.container == "webm")
+        if inside.chapters:
+            set_chapters(container, inside.chapters)
         track = SpeechTrack(plan.speech, audio_stream)
         sound: Iterator[AnyPacket] = stack.enter_context(closing(track.packets()))
         pictures = stack.enter_context(
             closing(stitched_packets(plan.clips, plan.frame_counts, fps=plan.fps, picture=plan.picture))
         )
         n_written = 0
-        for packet in heapq.merge(_onto(pictures, video_stream), sound, key=_decode_time_s):
+        for packet in heapq.merge(_onto(pictures, video_stream), sound, texts, key=_decode_time_s):
             container.mux(packet)
             if packet.stream_index == video_stream.index:
                 n_written += 1
@@ -193,7 +153,11 @@ def _write(plan: _Plan, destination: Path, metadata: Mapping[str, str], on_progr
 
 def _copied_stream(container: OutputContainer, clip: Path) -> VideoStream:
     with open_mp4(clip) as source:
-        return container.add_stream_from_template(only_video_stream(source, clip.name))
+        # Opaque: the stream takes the clip's parameters without an encoder, which a decoder's name would not find.
+        stream = container.add_stream_from_template(only_video_stream(source, clip.name), opaque=True)
+    if container.format.name != "webm" and stream.codec_context.codec.canonical_name == FORMAT_NAMES["h265"]:
+        stream.codec_context.codec_tag = HEVC_TAG
+    return stream
 
 
 def _onto(packets: Iterator[Packet[VideoStream]], stream: VideoStream) -> Iterator[AnyPacket]:
@@ -206,41 +170,3 @@ def _decode_time_s(packet: AnyPacket) -> Fraction:
     if packet.dts is None:
         raise MediaError("packets must have a decoding time", got="none", cure="Make the clips again.")
     return packet.dts * packet.time_base
-
-
-def _check(assembled: AssembledVideo, plan: _Plan, n_samples: int, destination: Path) -> None:
-    """Compare the written file with what was meant.
-
-    Raises:
-        MediaError: something differs.
-    """
-    probe = assembled.probe
-    # Resampling rounds the number of samples; otherwise the sound's length is the speech's, to the sample.
-    audio_slack_s = Fraction(int(plan.resampled), plan.sound.rate_hz)
-    n_frames_of_speech = frames_for_samples(n_samples, plan.source.rate_hz, plan.fps)
-    picture = (probe.codec, probe.width_px, probe.height_px, probe.fps)
-    planned_picture = (plan.picture.codec, plan.picture.width_px, plan.picture.height_px, plan.fps)
-    picture_excess_s = probe.video_duration_s - frame_start_s(plan.n_frames, plan.fps)
-    rules = {
-        "frames": (probe.n_frames == plan.n_frames, f"{probe.n_frames} of {plan.n_frames}"),
-        "frames for the speech": (plan.n_frames == n_frames_of_speech, f"{plan.n_frames} for {n_frames_of_speech}"),
-        "picture": (picture == planned_picture, " ".join(str(value) for value in picture)),
-        "start of the picture": (probe.video_start_s == 0, f"{probe.video_start_s} s"),
-        "start of the sound": (probe.audio_start_s == 0, f"{probe.audio_start_s} s"),
-        "length of the picture": (
-            0 <= picture_excess_s < Fraction(1, plan.movie_timescale),
-            f"{probe.video_duration_s} s",
-        ),
-        "length of the sound": (
-            abs(probe.audio_duration_s - assembled.speech_duration_s) <= audio_slack_s,
-            f"{probe.audio_duration_s} s of {assembled.speech_duration_s} s",
-        ),
-        "index before the media": (probe.faststart, "the index at the end"),
-    }
-    wrong = {name: got for name, (holds, got) in rules.items() if not holds}
-    if wrong:
-        raise MediaError(
-            f"{destination.name} must have the planned {', '.join(wrong)}",
-            got=", ".join(wrong.values()),
-            cure="Materialise rendered_clips and final_videos for this partition again.",
-        )

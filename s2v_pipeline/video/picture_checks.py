@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from s2v_pipeline.clips.container import only_video_stream, open_mp4
+from s2v_pipeline.clips.container import only_video_stream, open_video
 from s2v_pipeline.errors import MediaError
 from s2v_pipeline.timebase import frame_start_s
 
@@ -84,7 +84,7 @@ def check_picture(path: Path) -> PictureReport:
     picture a little although nothing moved; they never end a run, and the frames after them are compared with them.
 
     Raises:
-        MediaError: not a readable MP4 with one video stream and frames.
+        MediaError: not a readable video with one video stream and frames.
     """
     converter = VideoReformatter()
     lumas: list[float] = []
@@ -92,7 +92,7 @@ def check_picture(path: Path) -> PictureReport:
     run_start, longest, longest_start = 0, 0, 0
     anchor: NDArray[np.int16] | None = None
     since_key = 0
-    with open_mp4(path) as container:
+    with open_video(path) as container:
         stream = only_video_stream(container, path.name)
         fps = stream.average_rate
         for index, frame in enumerate(container.decode(stream)):

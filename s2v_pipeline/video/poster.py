@@ -22,7 +22,7 @@ def choose_poster_frame(video: Path, *, n_frames: int, fps: Fraction, face_model
     """Index of the frame for the poster; the middle one of a video in which no face is found.
 
     Raises:
-        MediaError: not a readable MP4.
+        MediaError: not a readable video.
         ArtifactError: the face model is missing or damaged.
     """
     indices = sorted({n_frames * (2 * k + 1) // (2 * _CANDIDATES) for k in range(_CANDIDATES)})

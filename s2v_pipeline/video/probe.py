@@ -14,9 +14,11 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from s2v_pipeline.clips.container import only_video_stream, open_mp4
+from s2v_pipeline.clips.container import is_webm, only_video_stream, open_video
 from s2v_pipeline.errors import MediaError
-from s2v_pipeline.video.boxes import TrackEdit, read_movie_layout
+from s2v_pipeline.timebase import frame_start_s
+from s2v_pipeline.video.boxes import MovieLayout, TrackEdit, read_movie_layout
+from s2v_pipeline.video.ebml import cues_come_first
 from s2v_pipeline.video.sound import AAC_FRAME_SAMPLES
 
 
@@ -40,7 +42,7 @@ class VideoProbe:
     """A video file. All times are exact seconds on the player's clock.
 
     Attributes:
-        codec, pix_fmt: FFmpeg's names, "h264", "yuv420p".
+        codec, pix_fmt: FFmpeg's names, "h264", "hevc", "av1", "vp9"; "yuv420p", "yuv420p10le".
         width_px, height_px: size of the picture.
         fps: frames a second.
         n_frames: counted packets of the picture.
@@ -49,7 +51,7 @@ class VideoProbe:
         audio_start_s: when the first sample that is heard sounds.
         audio_duration_s: length of what a player hears, without the encoder's priming and padding (edit list).
         audio_decoded_s: length that a decoder gives that cuts the priming but not the padding of the last AAC frame.
-        faststart: the index lies before the media, so that a browser plays while it loads.
+        faststart: the index lies before the media, so that a browser plays and seeks while it loads.
         color: tags of the picture.
         size_bytes: of the file.
     """
@@ -77,16 +79,16 @@ def probe_video(path: Path) -> VideoProbe:
     """Read a video: its index, all packets of the picture, and all of the sound, decoded.
 
     Raises:
-        MediaError: not a readable MP4 with one video stream and at most one sound, or one whose edit list and decoded
+        MediaError: not a readable video with one picture and at most one sound, or one whose edit list and decoded
             sound contradict each other.
     """
-    layout = read_movie_layout(path)
-    with open_mp4(path) as container:
+    layout = MovieLayout(cues_come_first(path), ()) if is_webm(path) else read_movie_layout(path)
+    with open_video(path) as container:
         stream = only_video_stream(container, path.name)
         context = stream.codec_context
         n_frames, first_tick = _count_frames(container, stream)
         time_base = stream.time_base or Fraction(0)
-        video_edit = layout.track("video")
+        duration_s = _picture_duration(path, container, stream, layout, n_frames)
         size = (context.width, context.height)
         color = ColorTags(
             primaries=context.color_primaries,
@@ -94,8 +96,8 @@ def probe_video(path: Path) -> VideoProbe:
             matrix=context.colorspace,
             full_range=context.color_range == _FULL_RANGE,
         )
-        codec, pix_fmt, fps = context.name, context.pix_fmt, stream.average_rate
-    if not n_frames or video_edit is None or fps is None or pix_fmt is None:
+        codec, pix_fmt, fps = context.codec.canonical_name, context.pix_fmt, stream.average_rate
+    if not n_frames or duration_s is None or fps is None or pix_fmt is None:
         raise MediaError(
             f"{path.name} must hold frames at a known rate",
             got=f"{n_frames} frames at {fps}",
@@ -110,7 +112,7 @@ def probe_video(path: Path) -> VideoProbe:
         fps=fps,
         n_frames=n_frames,
         video_start_s=first_tick * time_base,
-        video_duration_s=video_edit.duration_s,
+        video_duration_s=duration_s,
         audio_codec=sound.codec,
         audio_rate_hz=sound.rate_hz,
         audio_channels=sound.channels,
@@ -123,6 +125,7 @@ def probe_video(path: Path) -> VideoProbe:
     )
 
 
+_WEBM_TICK_S = Fraction(1, 1000)  # TimestampScale as FFmpeg writes it; WebM's guidelines ask for no other
 _FULL_RANGE = 2  # AVColorRange: 1 is MPEG (16-235), 2 is JPEG (0-255)
 
 
@@ -136,6 +139,27 @@ class _Sound:
     decoded_s: Fraction = Fraction(0)
 
 
+def _picture_duration(
+    path: Path, container: InputContainer, stream: VideoStream, layout: MovieLayout, n_frames: int
+) -> Fraction | None:
+    """Length of the picture: an MP4's edit list says it; a WebM's clock counts milliseconds and says it nearly."""
+    if not is_webm(path):
+        edit = layout.track("video")
+        return None if edit is None else edit.duration_s
+    if stream.average_rate is None:
+        return None
+    container.seek(0)
+    for index, packet in enumerate(packet for packet in container.demux(stream) if packet.size):
+        off_s = (packet.pts or 0) * packet.time_base - frame_start_s(index, stream.average_rate)
+        if abs(off_s) > _WEBM_TICK_S:
+            raise MediaError(
+                f"frame {index} of {path.name} must lie within {_WEBM_TICK_S} s of its place",
+                got=f"{float(off_s):.4f} s beside it",
+                cure="Make the video again.",
+            )
+    return frame_start_s(n_frames, stream.average_rate)
+
+
 def _count_frames(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
     """(number of packets, the earliest pts, in which the demuxer has already counted the edit list)."""
     n_frames, first_tick = 0, 0
@@ -147,9 +171,9 @@ def _count_frames(container: InputContainer, stream: VideoStream) -> tuple[int, 
 
 
 def _probe_sound(path: Path, edit: TrackEdit | None) -> _Sound:
-    with open_mp4(path) as container:
+    with open_video(path) as container:
         streams = container.streams.audio
-        if not streams or edit is None:
+        if not streams or (edit is None and not is_webm(path)):
             return _Sound()
         if len(streams) > 1:
             raise MediaError(
@@ -157,9 +181,11 @@ def _probe_sound(path: Path, edit: TrackEdit | None) -> _Sound:
             )
         stream = streams[0]
         context = stream.codec_context
-        codec, rate_hz, channels = context.name, context.sample_rate, context.channels
+        codec, rate_hz, channels = context.codec.canonical_name, context.sample_rate, context.channels
         first_s, n_decoded = _decode_sound(container, stream)
     decoded_s = Fraction(n_decoded, rate_hz)
+    if edit is None:  # a WebM says in its last packet what is padding, and the decoder keeps to it
+        return _Sound(codec, rate_hz, channels, first_s, decoded_s, decoded_s)
     padding_s = decoded_s - edit.duration_s
     if first_s != edit.start_s or not 0 <= padding_s < Fraction(AAC_FRAME_SAMPLES, rate_hz):
         raise MediaError(

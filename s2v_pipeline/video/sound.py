@@ -1,6 +1,6 @@
-"""Sound in and out of files, in blocks: the speech's FLAC, the AAC that is made from it, the sound that a video plays.
+"""Sound in and out of files, in blocks: the speech's FLAC, the AAC or Opus made from it, the sound that a video plays.
 
-Belongs here: opening FLAC, encoding it to AAC packets, decoding either to float blocks.
+Belongs here: opening FLAC, encoding it to packets, mono and stereo, decoding to float blocks.
 Does not belong here: interleaving with the picture (video.mux), comparing sounds (video.audio_difference),
     preparing speech (audio).
 """
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -30,7 +31,13 @@ AAC_RATES_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64
 FALLBACK_RATE_HZ = 48000
 AAC_FRAME_SAMPLES = 1024
 AAC_MAX_BITS_PER_SAMPLE = 6  # 6144 bits a channel and frame of 1024 samples: ISO/IEC 14496-3, 4.5.3.3
+OPUS_RATE_HZ = 48000  # Opus always plays at 48 kHz: RFC 7845, section 5.1
+OPUS_MAX_BPS = 256_000  # a channel; beyond it libopus refuses
 _LAYOUTS = {1: "mono", 2: "stereo"}
+_CHANNELS = {"mono": 1, "stereo": 2}
+
+SoundCodec = Literal["aac", "libopus"]
+"""FFmpeg's names of the encoders."""
 
 SoundBlock = NDArray[np.float32]
 """(channels, n) samples in [-1, 1]."""
@@ -85,16 +92,33 @@ def aac_format(speech: SoundFormat) -> SoundFormat:
     return SoundFormat(rate_hz, speech.channels)
 
 
-def add_aac_stream(container: OutputContainer, sound: SoundFormat, kbps: int) -> AudioStream:
-    """An AAC-LC stream; the bit rate is held below what AAC's frames can carry at low sampling rates."""
-    stream = container.add_stream("aac", rate=sound.rate_hz, time_base=Fraction(1, sound.rate_hz))
+def delivered_format(speech: SoundFormat, codec: SoundCodec, channels: str) -> SoundFormat:
+    """The format that the speech is delivered in; `channels` is "source", "mono" or "stereo"."""
+    rate_hz = OPUS_RATE_HZ if codec == "libopus" else aac_format(speech).rate_hz
+    return SoundFormat(rate_hz, _CHANNELS.get(channels, speech.channels))
+
+
+def add_sound_stream(
+    container: OutputContainer, sound: SoundFormat, kbps: int, codec: SoundCodec = "aac"
+) -> AudioStream:
+    """A stream of AAC-LC or Opus; the bit rate is held below what their frames can carry."""
+    most_bps = AAC_MAX_BITS_PER_SAMPLE * sound.rate_hz if codec == "aac" else OPUS_MAX_BPS
+    stream: AudioStream = container.add_stream(codec, rate=sound.rate_hz, time_base=Fraction(1, sound.rate_hz))
     stream.layout = _LAYOUTS[sound.channels]
-    stream.bit_rate = min(kbps * 1000, AAC_MAX_BITS_PER_SAMPLE * sound.rate_hz * sound.channels)
+    stream.bit_rate = min(kbps * 1000, most_bps * sound.channels)
     return stream
 
 
+def remixed(block: SoundBlock, channels: int) -> SoundBlock:
+    """Samples in one channel (their mean) or in two (one twice); as they are where the number fits."""
+    if len(block) == channels:
+        return block
+    mixed = block.mean(axis=0, keepdims=True, dtype=np.float32) if channels == 1 else np.repeat(block, channels, axis=0)
+    return np.ascontiguousarray(mixed)
+
+
 class SpeechTrack:
-    """The speech's AAC packets, made while they are asked for.
+    """The speech's packets, in the stream's codec and channels, made while they are asked for.
 
     Attributes:
         n_samples: samples of the speech read so far, at its own rate.
@@ -117,7 +141,7 @@ class SpeechTrack:
                 frame.pts = self.n_samples
                 frame.time_base = Fraction(1, frame.sample_rate)
                 self.n_samples += frame.samples
-                yield from self._stream.encode(frame)
+                yield from self._stream.encode(_with_channels(frame, self._stream.codec_context.channels))
             yield from self._stream.encode(None)
         if not self.n_samples or (promised is not None and promised != self.n_samples):
             raise MediaError(
@@ -125,6 +149,16 @@ class SpeechTrack:
                 got=f"{self.n_samples} of {promised}",
                 cure="Materialise speech_inputs for this partition again.",
             )
+
+
+def _with_channels(frame: AudioFrame, channels: int) -> AudioFrame:
+    if len(frame.layout.channels) == channels:
+        return frame
+    (planar,) = AudioResampler(format="fltp").resample(frame)
+    samples = remixed(np.asarray(planar.to_ndarray(), dtype=np.float32), channels)
+    mixed = AudioFrame.from_ndarray(samples, format="fltp", layout=_LAYOUTS[channels])
+    mixed.sample_rate, mixed.pts, mixed.time_base = frame.sample_rate, frame.pts, frame.time_base
+    return mixed
 
 
 class DecodedSound:

@@ -90,7 +90,7 @@ def _check_format(clip: Path, found: PictureFormat, expected: PictureFormat) -> 
     elif found.time_base != expected.time_base:
         difference = f"ticks of {found.time_base} s instead of {expected.time_base} s"
     else:
-        difference = "other H.264 parameter sets (extradata)"
+        difference = "other parameter sets (extradata)"
     raise MediaError(
         f"{clip.name} must have the first clip's format, {expected.codec} {expected.width_px}x{expected.height_px}",
         got=difference,

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.alignment_set import with_pink_noise
 from s2v_pipeline.alignment import passage_search
 from s2v_pipeline.alignment.aligner import Alignment
 from s2v_pipeline.alignment.choose import MAX_ONE_SEARCH_S, align_speech
+from s2v_pipeline.alignment.passage_search import PocketsphinxSearch
 from s2v_pipeline.alignment.pieces import MAX_PIECE_S
 from s2v_pipeline.alignment.piecewise_aligner import METHOD, PiecewiseAligner
+from s2v_pipeline.audio.denoise import denoise
 from s2v_pipeline.audio.voice_activity import speech_segments
 from s2v_pipeline.errors import AlignmentError
 from s2v_pipeline.media import Waveform
@@ -102,6 +105,44 @@ def test_words_that_do_not_fit_fall_back_alone(monkeypatch: pytest.MonkeyPatch) 
     (fallback,) = alignment.fallbacks
     assert "do not fit" in fallback
     assert np.median(boundary_errors_s(known.truth, alignment.phonemes)) <= 0.015
+
+
+@pytest.fixture(scope="module")
+def half_heard() -> Waveform:
+    """The first sentence, cleaned of pink noise at -3 dB: right words fit as badly as wrong ones do in clean speech."""
+    noisy = with_pink_noise(load(NAMES[0]).waveform, -3.0, "b")
+    blocks = list(denoise([noisy.samples[None]], noisy.rate_hz, channels=1))
+    return Waveform(np.concatenate(blocks, axis=1)[0], noisy.rate_hz)
+
+
+def test_words_half_heard_in_noise_are_believed(half_heard: Waveform) -> None:
+    known = load(NAMES[0])
+    alignment = _align(half_heard, [known.transcript])
+    assert alignment.fallbacks == ()
+    assert len(_words(alignment)) == len(known.transcript.split())
+    assert PocketsphinxSearch.min_fit_of_half_heard is not None
+    assert PocketsphinxSearch.min_fit_of_half_heard <= alignment.fit < PocketsphinxSearch.min_fit
+    assert np.median(boundary_errors_s(known.truth, alignment.phonemes)) <= 0.02
+
+
+def test_a_search_without_a_limit_for_half_heard_words_refuses_them(half_heard: Waveform) -> None:
+    class _Strict(PocketsphinxSearch):
+        min_fit_of_half_heard = None
+
+    with pytest.raises(AlignmentError, match="heard in the speech"):
+        PiecewiseAligner(speech_segments(half_heard), _Strict).align(half_heard, load(NAMES[0]).transcript)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        load(NAMES[1]).transcript,  # as likely as the right ones, but they do not fit
+        "easy to tell",  # too few to be heard by more than chance: they must fit as in clean speech
+    ],
+)
+def test_in_noise_other_words_and_too_few_are_refused(half_heard: Waveform, words: str) -> None:
+    with pytest.raises(AlignmentError, match="heard in the speech"):
+        _align(half_heard, [words])
 
 
 def test_speech_without_pauses_is_cut_between_words() -> None:

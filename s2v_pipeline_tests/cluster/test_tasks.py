@@ -17,7 +17,9 @@ from s2v_pipeline.chunks.build import chain_keys
 from s2v_pipeline.chunks.latents import load_carry
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
+from s2v_pipeline.clips.label import make_stamp
 from s2v_pipeline.cluster import tasks
+from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip, WarmUp
 from s2v_pipeline.errors import ArtifactError, GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
@@ -25,6 +27,7 @@ from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.media import FrameBatch
 from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import FrameSpan
+from s2v_pipeline.video.frames import iter_frames
 
 N_FRAMES = 6
 
@@ -131,6 +134,35 @@ def test_a_clip_is_made_once_and_again_when_it_was_damaged(
     assert task.run().made
     assert path.read_bytes() == content
     assert ramp.n_decoded == 2
+
+
+def test_a_clip_counts_its_frames_as_they_are_done(
+    ramp: Ramp, store: ArtifactStore, request_: ChunkRequest, tmp_path: Path
+) -> None:
+    counter = FrameCounter(tmp_path / "0")
+    seen: list[int] = []
+    decode = ramp.decode
+
+    def decode_and_look(request: ChunkRequest, chunk: GeneratedChunk) -> Iterator[FrameBatch]:
+        for batch in decode(request, chunk):
+            seen.append(counter.read())
+            yield batch
+
+    ramp.decode = decode_and_look  # type: ignore[method-assign]
+    spec, video = GeneratorSpec("ramp"), VideoSettings(width_px=64, height_px=64)
+    latents = GenerateChunk(spec, request_, store).run()
+    assert counter.read() == 0
+    task = RenderClip(spec, request_, latents, video, store, counter)
+    assert task.run().made
+    assert seen == list(range(N_FRAMES))
+    assert counter.read() == N_FRAMES
+
+    found = FrameCounter(tmp_path / "1")
+    assert not replace(task, counter=found).run().made
+    assert found.read() == N_FRAMES
+    # Nobody counts any more, as after the driver's end: the clip is made all the same.
+    store.path("rendered_clips", "anna", task.run().part).unlink()
+    assert replace(task, counter=FrameCounter(tmp_path / "gone" / "0")).run().made
 
 
 def test_sound_settings_do_not_remake_the_picture(ramp: Ramp, store: ArtifactStore, request_: ChunkRequest) -> None:
@@ -248,3 +280,19 @@ def test_workers_are_not_warmed_up_for_what_one_worker_loads_alone(monkeypatch: 
     for name in ("portrait", "wan_s2v", "unknown"):
         WarmUp(name)()
     assert imported == ["portrait"]
+
+
+def test_a_label_is_part_of_the_clip_s_key_and_of_its_frames(
+    ramp: Ramp, store: ArtifactStore, request_: ChunkRequest
+) -> None:
+    spec, video = GeneratorSpec("ramp"), VideoSettings(width_px=64, height_px=64)
+    latents = GenerateChunk(spec, request_, store).run()
+    plain = RenderClip(spec, request_, latents, video, store)
+    stamps = [make_stamp(text, corner="top_left", font=None, width_px=64, height_px=64) for text in ("AI", "KI")]
+    labelled = [RenderClip(spec, request_, latents, video, store, stamp) for stamp in stamps]
+    assert len({plain.key, *(task.key for task in labelled)}) == 3
+    parts = [task.run().part for task in (plain, labelled[0])]
+    shown = [next(iter_frames(store.path("rendered_clips", "anna", part))).pixels for part in parts]
+    difference = abs(shown[0].astype(int) - shown[1]).max(axis=-1)
+    assert difference[: len(difference) // 2].max() > 100
+    assert difference[-8:].max() < 16

@@ -30,7 +30,7 @@ from s2v_pipeline_tests.generation.portrait_speech import (
 )
 
 FRAME_RATES = (Fraction(16), Fraction(25), Fraction(30000, 1001), Fraction(50), Fraction(60))
-MOUTH = ("jaw_open", "lips_closed", "lip_press", "lip_width", "lip_pucker", "lip_tuck", "tongue_tip")
+MOUTH = ("jaw_open", "lips_apart", "lips_closed", "lip_press", "lip_width", "lip_pucker", "lip_tuck", "tongue_tip")
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_every_coefficient_is_used(reading: FaceMotion) -> None:
 @pytest.mark.parametrize("fps", FRAME_RATES, ids=str)
 def test_the_opening_follows_the_phones_in_time(fps: Fraction) -> None:
     motion = make_motion(requests_for(READING, fps=fps)[0])
-    opening = motion.column("jaw_open") * (1.0 - motion.column("lips_closed"))
+    opening = (motion.column("jaw_open") + motion.column("lips_apart")) * (1.0 - motion.column("lips_closed"))
     time_s = middles_s(len(motion.frames), fps)
     lags_ms = range(-120, 125, 5)
     fits = [float(np.corrcoef(opening, _openness(time_s - lag_ms / 1000.0))[0, 1]) for lag_ms in lags_ms]
@@ -152,6 +152,24 @@ def test_a_video_of_one_frame_and_one_without_phones() -> None:
     for name in MOUTH:
         assert np.ptp(silent.column(name)) == 0, name
     assert silent.column("lips_closed")[0] == 1
+
+
+def test_noise_and_music_in_pauses_do_not_move_the_lips() -> None:
+    phones = phones_in_a_row("AA T UW _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ IY", phone_s=0.1)
+    n_frames = frames_until(phones[-1][2], Fraction(25))
+    features = features_for(phones, n_frames, Fraction(25))
+    quiet = features["rms_db"] < -60
+    # A loud tune between the words: notes with onsets and a pitch, louder than the speech.
+    time_s = features["time_s"]
+    features.loc[quiet, "rms_db"] = -12.0 + 4.0 * np.sin(20.0 * time_s[quiet])
+    features.loc[quiet, "f0_hz"] = 330.0
+    features.loc[quiet, "onset"] = (np.arange(int(quiet.sum())) % 5 == 0).astype(float)
+    motion = make_motion(requests_for(phones, features=features)[0])
+    middles = middles_s(n_frames, Fraction(25))
+    for still in (middles < 0.3, (middles > 1.2) & (middles < 2.2)):
+        for name in MOUTH:
+            assert np.ptp(motion.column(name)[still]) == 0, name
+        assert (motion.column("lips_closed")[still] == 1).all()
 
 
 def test_digital_silence_and_missing_pitch_are_no_trouble() -> None:

@@ -23,7 +23,7 @@ from s2v_pipeline_tests.generation.portrait_speech import (
 )
 
 FRAME_RATES = (Fraction(16), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(50), Fraction(60))
-MOUTH = ("jaw_open", "lips_closed", "lip_press", "lip_width", "lip_pucker", "lip_tuck", "tongue_tip")
+MOUTH = ("jaw_open", "lips_apart", "lips_closed", "lip_press", "lip_width", "lip_pucker", "lip_tuck", "tongue_tip")
 
 # Every contact, some shorter than a frame at 16 fps, two in a row, one before and one after a pause.
 CONTACTS = phones_in_a_row(

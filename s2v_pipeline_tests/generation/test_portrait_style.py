@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from s2v_pipeline.generation.portrait.motion import make_motion
-from s2v_pipeline.generation.portrait.style import MotionStyle, style_from_prompt
+from s2v_pipeline.generation.portrait.style import MotionStyle, style_from_prompt, words_ignored
 from s2v_pipeline_tests.generation.portrait_speech import READING, requests_for
 
 
@@ -43,6 +43,21 @@ def test_what_is_not_understood_changes_nothing(prompt: str) -> None:
 )
 def test_words_and_their_negations(prompt: str, understood: tuple[str, ...]) -> None:
     assert style_from_prompt(prompt).understood == understood
+
+
+@pytest.mark.parametrize(
+    ("prompt", "ignored"),
+    [
+        ("", ()),
+        ("a person talks to the camera", ("person",)),
+        ("A calm pirate in a red, red shirt", ("pirate", "red", "shirt")),
+        ("without a smile, doesn\u2019t nod", ()),
+        ("never motionless", ("never", "motionless")),
+        ("\u65e5\u672c\u8a9e calm", ("\u65e5\u672c\u8a9e",)),
+    ],
+)
+def test_words_that_change_nothing_are_named(prompt: str, ignored: tuple[str, ...]) -> None:
+    assert words_ignored(prompt) == ignored
 
 
 def test_styles_multiply_and_stay_in_range() -> None:

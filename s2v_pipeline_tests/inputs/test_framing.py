@@ -147,7 +147,7 @@ def test_a_face_turned_too_far(landmarker: FaceLandmarker, pixels: Pixels, yaw_d
 def test_yaw_beyond_the_limit_says_the_angle(pixels: Pixels, face: Face) -> None:
     points = face.landmarks_px.copy()
     points[1, 0] += 0.6 * np.ptp(points[:, 0])
-    with pytest.raises(FaceError, match="within 40 degrees") as caught:
+    with pytest.raises(FaceError, match="within 36 degrees") as caught:
         choose_face([Face(face.box_px, 1, points, face.blendshapes, 1)], pixels.shape, LIMITS)
     assert "turned to the side by about 4" in caught.value.got
 

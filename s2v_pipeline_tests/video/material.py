@@ -16,7 +16,8 @@ from s2v_pipeline.clips.encode import encode_clip
 from s2v_pipeline.media import FrameBatch
 from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.timebase import FrameSpan, frames_for_samples
-from s2v_pipeline.video.mux import AssembledVideo, assemble_video
+from s2v_pipeline.video.assembled import AssembledVideo
+from s2v_pipeline.video.mux import assemble_video
 
 SIDE_PX = 64
 SETTINGS = VideoSettings(width_px=SIDE_PX, height_px=SIDE_PX)
@@ -104,20 +105,23 @@ def make_video(
     chunk_frames: int = 10**6,
     channels: int = 1,
     seed: int = 0,
+    settings: VideoSettings = SETTINGS,
 ) -> Made:
     """A whole video from voice and `picture`."""
     speech = write_flac(folder / "speech.flac", voice(n_samples, rate_hz, channels=channels, seed=seed), rate_hz)
     n_frames = frames_for_samples(n_samples, rate_hz, fps)
     plan = plan_chunks(n_frames, chunk_frames=chunk_frames)
-    clips = tuple(write_clip(folder / f"{index:05d}.mp4", span, fps) for index, span in enumerate(plan.chunks))
-    path = folder / "video.mp4"
+    clips = tuple(
+        write_clip(folder / f"{index:05d}.mp4", span, fps, settings=settings) for index, span in enumerate(plan.chunks)
+    )
+    path = folder / f"video.{settings.container}"
     assembled = assemble_video(
         clips,
         speech,
         path,
         frame_counts=[len(span) for span in plan.chunks],
         fps=fps,
-        settings=SETTINGS,
+        settings=settings,
         metadata={"title": "A title", "comment": "made in a test"},
     )
     return Made(path, speech, clips, n_samples, n_frames, assembled)

@@ -111,7 +111,12 @@ class Canvas:
 
     def to_canvas(self, points: Floats) -> Floats:
         """(..., 2) face coordinates -> (..., 2) canvas pixels."""
-        return (points - np.array([self.u0, self.v0], np.float32)) * np.float32(self.scale)
+        # One axis after the other: NumPy is slow where the last axis has two entries and values differ along it.
+        on_canvas = np.empty(points.shape, np.float32)
+        for axis, origin in enumerate((self.u0, self.v0)):
+            np.subtract(points[..., axis], np.float32(origin), out=on_canvas[..., axis])
+        on_canvas *= np.float32(self.scale)
+        return on_canvas
 
     def from_portrait(self, frame: FaceFrame, pixels: NDArray[np.uint8]) -> Floats:
         """(height, width, 3) float32: the part of a portrait that the canvas covers."""
@@ -128,8 +133,13 @@ class Canvas:
 
 def smoothstep(edge0: float, edge1: float, x: Floats) -> Floats:
     """0 below `edge0`, 1 above `edge1`, a cubic between them."""
-    t = np.clip((x - edge0) / (edge1 - edge0), 0.0, 1.0)
-    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
+    t = np.asarray((x - edge0) * (1.0 / (edge1 - edge0)), np.float32)
+    np.maximum(t, 0.0, out=t)
+    np.minimum(t, 1.0, out=t)
+    curve = 3.0 - 2.0 * t
+    curve *= t
+    curve *= t
+    return np.asarray(curve, np.float32)
 
 
 def feathered_mask(height: int, width: int, feather_px: float) -> Floats:

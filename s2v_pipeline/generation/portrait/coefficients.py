@@ -33,6 +33,7 @@ COEFFICIENTS: tuple[Coefficient, ...] = (
     Coefficient("lip_tuck", 0, 1, "1 lower lip under the upper teeth (F V)"),
     Coefficient("tongue_tip", 0, 1, "1 tip of the tongue at the upper teeth (TH DH L, less for T D N)"),
     Coefficient("smile_relax", 0, 1, "1 the portrait's own smile is relaxed to what speaking leaves of it"),
+    Coefficient("lips_apart", -1, 1, "opening of the lips beyond (+) or short of (-) what the slower jaw gives them"),
     Coefficient("blink", 0, 1, "1 eyelids meet"),
     Coefficient("brow_raise", -1, 1, "+1 brows up, -1 brows lowered"),
     Coefficient("gaze_x", -1, 1, "eyeballs towards the image's left (-1) or right (+1)"),

@@ -122,7 +122,7 @@ class FaceModel:
             handles=handles,
             handle_jaw=(jaw.field(handles[0].points), jaw.field(handles[1].points)),
             skin=_skin_grid(lips, landmarks, handles, jaw),
-            head=HeadGrid.build(frame, landmarks_px, height, width, max(2, round(max(height, width) / HEAD_CELLS))),
+            head=HeadGrid.build(pixels, frame, landmarks_px, max(2, round(max(height, width) / HEAD_CELLS))),
             mouth=mouth,
             eyes=(
                 _eye(pixels, frame, landmarks, scale, LEFT_EYE_UPPER, LEFT_EYE_LOWER, LEFT_IRIS, LEFT_BROW),

@@ -32,6 +32,12 @@ GUM_EDGE = 0.036  # iod; gums are as red as lips, so an upper lip's edge may hav
 LEAST_LIP = 0.030  # iod
 REST_SEAM = 0.45  # of a portrait's opening, from the upper edge: where its lips meet
 UPPER_COMES_DOWN = 0.08  # iod; 5 mm, no upper lip comes down more
+TOOTH_REDNESS = 0.6  # of the lips' is the most that teeth have
+GREY_LIP = 0.05  # redness; below it a portrait has no colour to go by
+TOOTH_BRIGHTER = 1.25  # than the lighter lip, in a portrait without colour
+DARK_SHARE = 0.55  # of the darker lip's light is the most that the dark of a mouth has
+OPENING_SHARE = 0.30  # of what lies between the landmarks' lips that must be teeth or dark, or else it is lip
+TEETH_SHARE = 0.35
 DRAWN_SEAM = 0.5  # darkening of the seam where the portrait's lips are apart and show none
 
 
@@ -45,7 +51,7 @@ class LipShape:
         upper_outer, upper_inner, lower_inner, lower_outer: (N_COLUMNS,) v of each contour; the inner ones meet
             in the corners.
         is_open: whether the portrait shows an opening between the lips.
-        shows_teeth: whether the opening is mostly brighter than the lips.
+        shows_teeth: whether a good part of the opening is teeth.
         seam_darkness: 0..1, how much darker the closed seam is than the lips beside it.
     """
 
@@ -104,15 +110,16 @@ def find_lips(canvas: Canvas, art: Floats, landmarks: Floats) -> LipShape:
     lower_inner, lower_outer = contour(LOWER_LIP_INNER), contour(LOWER_LIP_OUTER)
     lower_inner = np.maximum(lower_inner, upper_inner)
     profiles = _Profiles(canvas, art, u)
-    is_open = float((lower_inner - upper_inner).max()) > OPEN_GAP
-    if not is_open:
+    colours = None
+    if float((lower_inner - upper_inner).max()) > OPEN_GAP:
+        colours = _LipColours.of(profiles, upper_outer, upper_inner, lower_inner, lower_outer)
+    if colours is None or not colours.shows_opening:
         seam = _darkest_line(profiles, s, upper_inner, lower_inner)
         lip = np.concatenate(
             [_luminance(profiles.at(seam + beside)) for beside in np.array([-0.05, 0.05], np.float32)], axis=1
         )
         dark = 1.0 - float(np.median(_luminance(profiles.at(seam))) / max(1.0, float(np.median(lip))))
         return LipShape(s, u, upper_outer, seam, seam, lower_outer, False, False, float(np.clip(dark, 0.15, 0.6)))
-    colours = _LipColours.of(profiles, upper_outer, upper_inner, lower_inner, lower_outer)
     taper = smoothstep(0.0, 0.12, 1 - np.abs(s))
     upper_inner = upper_inner + taper * _edge_offset(profiles, colours, upper_inner, lip_is_above=True)
     lower_inner = lower_inner + taper * _edge_offset(profiles, colours, lower_inner, lip_is_above=False)
@@ -145,7 +152,7 @@ def lip_layer(canvas: Canvas, art: Floats, shape: LipShape, *, upper: bool) -> F
     depth = np.abs(v - source_v)  # how far beyond the clean lip
     # Columns of one repeated pixel would show as streaks: blur them sideways, more the further in.
     blurred = cv2.GaussianBlur(layer, (0, 0), sigmaX=0.035 * canvas.scale, sigmaY=0.5)
-    share = smoothstep(0.0, 0.03, depth)[..., None]
+    share = smoothstep(0.0, 0.015, depth)[..., None]
     rolled = 1.0 - 0.4 * smoothstep(0.0, 0.12, depth)[..., None]  # the lip rolls away from the light
     return np.asarray((layer * (1 - share) + blurred * share) * rolled, np.float32)
 
@@ -171,24 +178,53 @@ class _LipColours:
 
     lip: tuple[Floats, Floats]
     others: tuple[tuple[Floats, Floats], ...]
+    shows_opening: bool
     shows_teeth: bool
 
     @classmethod
     def of(cls, profiles: _Profiles, uo: Floats, ui: Floats, li: Floats, lo: Floats) -> _LipColours:
         middle = slice(N_COLUMNS // 8, -N_COLUMNS // 8)
         shares = np.linspace(0.25, 0.75, 7, dtype=np.float32)[:, None]
-        lip = np.concatenate([profiles.at(uo + shares * (ui - uo)), profiles.at(li + shares * (lo - li))])[:, middle]
+        upper, lower = (
+            profiles.at(outer + shares * (inner - outer))[:, middle].reshape(-1, 3)
+            for outer, inner in ((uo, ui), (lo, li))
+        )
+        lip = np.concatenate([upper, lower])
         inside = profiles.at(ui + shares * (li - ui))[:, (li - ui) > OPEN_GAP / 2].reshape(-1, 3)
-        lip = lip.reshape(-1, 3)
+        tooth, dark = _teeth_and_dark(inside, upper, lower)
         lip_luminance = float(np.median(_luminance(lip)))
         bright = _luminance(inside) > lip_luminance
         groups = [inside[mask] for mask in (bright, ~bright) if mask.sum() >= 12]
-        return cls(_gaussian(lip), tuple(_gaussian(group) for group in groups), bool(bright.mean() > 0.45))
+        return cls(
+            _gaussian(lip),
+            tuple(_gaussian(group) for group in groups),
+            bool((tooth | dark).mean() > OPENING_SHARE),
+            bool(tooth.mean() > TEETH_SHARE),
+        )
 
     def lip_probability(self, colours: Floats) -> Floats:
         lip = _log_likelihood(colours, self.lip)
         other = np.max([_log_likelihood(colours, group) for group in self.others], axis=0)
         return np.asarray(1.0 / (1.0 + np.exp(np.clip(other - lip, -30, 30))), np.float32)
+
+
+def _teeth_and_dark(inside: Floats, upper: Floats, lower: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(n,) each: which colours (n, 3) between the lips are teeth, and which the dark behind them; the rest is lip.
+
+    Teeth are less red than either lip in any light, even where they are no brighter; lips differ in brightness from
+    each other (the lower one faces the light), so that brightness alone would take one of them for teeth.
+    """
+    levels = sorted(float(np.median(_luminance(lip))) for lip in (upper, lower))
+    redness = min(float(np.median(_redness(lip))) for lip in (upper, lower))
+    if redness < GREY_LIP:
+        tooth = _luminance(inside) > TOOTH_BRIGHTER * levels[1]
+    else:
+        tooth = (_redness(inside) < TOOTH_REDNESS * redness) & (_luminance(inside) > DARK_SHARE * levels[0])
+    return tooth, _luminance(inside) < DARK_SHARE * levels[0]
+
+
+def _redness(colours: Floats) -> Floats:
+    return np.asarray((colours[..., 0] - colours[..., 1]) / np.maximum(_luminance(colours), 1.0), np.float32)
 
 
 def _edge_offset(profiles: _Profiles, colours: _LipColours, edge: Floats, *, lip_is_above: bool) -> Floats:

@@ -28,7 +28,7 @@ phone: measured on rendered readings, lips are 0 to 10 ms early without any lead
 
 # How far a phone's pull reaches beyond its core. Rounding is prepared earliest (F. Bell-Berti and K. Harris, "Temporal
 # patterns of coarticulation: lip rounding", JASA 71, 1982).
-JAW_REACH_S = 0.10
+JAW_REACH_S = 0.08
 WIDTH_REACH_S = 0.12
 PUCKER_REACH_S = 0.16
 # How steeply a pull falls on the way. The jaw serves nearly one phone at a time; its faint far end only bridges short
@@ -36,7 +36,7 @@ PUCKER_REACH_S = 0.16
 JAW_POWER, LIPS_POWER = 10, 3
 # A phone's pull is full in its core, which starts and ends inside it by this share of its length; in long phones by no
 # more than so many seconds, or two long neighbours would both let go before they meet.
-CORE_INSET_SHARE, CORE_INSET_MOST_S = 0.3, 0.035
+CORE_INSET_SHARE, CORE_INSET_MOST_S = 0.4, 0.035
 
 REST_PULL = 1e-6  # faint pull to the closed mouth: decides only where nothing else pulls
 PAUSE_DOMINANCE = 1.2
@@ -44,26 +44,33 @@ PAUSE_FULL_S = 0.30  # in shorter pauses the jaw stays half open, ready for the 
 PAUSE_CORE_AFTER_S = 0.08  # the jaw comes to rest this much after the last phone
 PAUSE_CORE_BEFORE_S = 0.07  # and leaves it this much before the next
 
-JAW_MOST_PER_S = 10.0
+LIPS_MOST_PER_S = 14.0
+JAW_MOST_PER_S = 7.0
 """Ranges a second. A jaw has a highest speed and acceleration (W. Nelson, J. Perkell, J. Westbury, "Mandible movements
-during increasingly rapid articulations of single syllables", JASA 75, 1984); the number is ours: about 180 mm/s for a
-range of 18 mm at the incisors."""
-JAW_SPEED_WINDOW_S = 1.0 / JAW_MOST_PER_S  # within it the limit is exact for a range of 1
-SMOOTHING_S = 0.02  # half width; takes the corners off, which muscles cannot make
+during increasingly rapid articulations of single syllables", JASA 75, 1984), and a lower lip is faster than the jaw
+that carries it (P. Birkholz, P. Hoole, "Intrinsic velocity differences of lip and jaw movements", Interspeech 2012).
+The numbers are ours: for a range of 18 mm about 125 mm/s for the chin and twice that for the lip."""
+LIPS_SPEED_WINDOW_S = 1.0 / LIPS_MOST_PER_S  # within it the limit is exact for a range of 1
+JAW_SPEED_WINDOW_S = 1.0 / JAW_MOST_PER_S
+SMOOTHING_S = 0.015  # half width; takes the corners off, which muscles cannot make
+JAW_SMOOTHING_S = 0.035  # a chin is heavier than a lip
 
 LOUDNESS_SLOPE_PER_DB = 1.0 / 60.0  # louder speech opens the mouth more: 10 dB change the opening by a sixth
 LOUDNESS_GAIN = (0.65, 1.2)
 LOUDNESS_SMOOTHING_S = 0.3  # half width: of a phrase, because how open each phone is is known already
 
-# Lips meet at high speed and part faster still (A. Löfqvist and V. Gracco, "Lip and jaw kinematics in bilabial stop
-# consonant production", JSLHR 40, 1997); the lengths are ours.
-CLOSING_S, PARTING_S = 0.05, 0.045
+# Lips are near their highest speed when they meet, because they aim beyond each other (A. Löfqvist and V. Gracco, "Lip
+# and jaw kinematics in bilabial stop consonant production", JSLHR 40, 1997). So a contact's gesture goes on to
+# `BEYOND_CONTACT` of the way, and contact is made before its end. Lengths and the share are ours.
+CLOSING_S, PARTING_S = 0.065, 0.060
+BEYOND_CONTACT = 1.5
+CONTACT_AT_SHARE = 0.614  # of the time: there 3 u^2 - 2 u^3 has just passed 1 / BEYOND_CONTACT
 CONTACT_LATE_S = 0.005
 TONGUE_MOVES_S = 0.05
 
 # Lips come together softly after the last phone and part shortly before the next.
 REST_DELAY_S, REST_CLOSING_S = 0.05, 0.20
-REST_PARTS_BEFORE_S, REST_PARTED_BEFORE_S = 0.12, 0.01
+REST_PARTS_BEFORE_S, REST_PARTED_BEFORE_S = 0.15, 0.0
 
 # A smile comes back slowly when speech has ended, and leaves before it starts.
 SMILE_DELAY_S, SMILE_RETURN_S = 0.35, 0.90
@@ -91,10 +98,12 @@ class MouthTracks:
 
 
 def mouth_tracks(speech: Speech, grid: TimeGrid, style: MotionStyle) -> MouthTracks:
-    """Coefficients jaw_open to smile_relax on `grid`, by name. `LEAD_S` is applied by who samples them."""
+    """The mouth's coefficients on `grid`, by name. `LEAD_S` is applied by who samples them."""
     segments = [segment for phone in speech.phones for segment in segments_of(phone.name, phone.start_s, phone.end_s)]
+    opening, jaw = _opening(speech, segments, grid, style)
     columns = {
-        "jaw_open": _jaw(speech, segments, grid, style),
+        "jaw_open": jaw,
+        "lips_apart": opening - jaw,
         "lip_width": _lip_track(speech, segments, grid, "width"),
         "lip_pucker": _lip_track(speech, segments, grid, "pucker"),
         "lips_closed": np.zeros(grid.n_steps),
@@ -114,14 +123,18 @@ def mouth_tracks(speech: Speech, grid: TimeGrid, style: MotionStyle) -> MouthTra
     return MouthTracks(columns, _contacts(speech.phones))
 
 
-def _jaw(speech: Speech, segments: list[Segment], grid: TimeGrid, style: MotionStyle) -> Track:
-    smoothing, window = steps(SMOOTHING_S), steps(JAW_SPEED_WINDOW_S)
-    wide = grid.widened(smoothing + window)
+def _opening(speech: Speech, segments: list[Segment], grid: TimeGrid, style: MotionStyle) -> tuple[Track, Track]:
+    """How far the lips are open, and how far the slower jaw that carries them is."""
+    lips = (steps(LIPS_SPEED_WINDOW_S), steps(SMOOTHING_S))
+    jaw = (steps(JAW_SPEED_WINDOW_S), steps(JAW_SMOOTHING_S))
+    wide = grid.widened(sum(lips) + sum(jaw))
     opening = _blend(
         speech.pauses, [(segment, segment.viseme.jaw) for segment in segments], wide, JAW_REACH_S, JAW_POWER
     )
     opening *= style.mouth * _loudness_gain(speech, wide)
-    return smooth(limit_speed(np.minimum(opening, 1.0), JAW_MOST_PER_S, window), smoothing)
+    lip_track = smooth(limit_speed(np.minimum(opening, 1.0), LIPS_MOST_PER_S, lips[0]), lips[1])
+    jaw_track = smooth(limit_speed(lip_track, JAW_MOST_PER_S, jaw[0]), jaw[1])
+    return lip_track[sum(jaw) : sum(jaw) + grid.n_steps], jaw_track
 
 
 def _lip_track(speech: Speech, segments: list[Segment], grid: TimeGrid, articulator: str) -> Track:
@@ -203,8 +216,7 @@ def _contact_gestures(phone: SpokenPhone, following: SpokenPhone | None) -> list
         gestures.append(("lip_press", press, viseme.press))
     if viseme.tuck:
         contact_s = start_s + CONTACT_LATE_S
-        tuck = Gesture(contact_s - CLOSING_S, contact_s, max(contact_s, end_s - CONTACT_LATE_S), end_s + PARTING_S)
-        gestures.append(("lip_tuck", tuck, viseme.tuck))
+        gestures.append(("lip_tuck", _contact(contact_s, max(contact_s, end_s - CONTACT_LATE_S)), viseme.tuck))
     if viseme.tongue:
         contact_s = start_s + CONTACT_LATE_S
         tongue = Gesture(contact_s - TONGUE_MOVES_S, contact_s, max(contact_s, end_s), end_s + TONGUE_MOVES_S)
@@ -223,7 +235,18 @@ def _closure(phone: SpokenPhone, viseme: Viseme, following: SpokenPhone | None =
         # Two closures in a row ("stop by") are made without parting the lips between them.
         next_contact_s = following.start_s + CONTACT_LATE_S
         release_s = next_contact_s if next_contact_s - phone.end_s < CLOSING_S else release_s
-    return Gesture(contact_s - CLOSING_S, contact_s, release_s, release_s + PARTING_S)
+    return _contact(contact_s, release_s)
+
+
+def _contact(contact_s: float, release_s: float) -> Gesture:
+    """A movement beyond contact, for `_touch`: it is 1 / BEYOND_CONTACT at both times."""
+    early, late = CONTACT_AT_SHARE, 1.0 - CONTACT_AT_SHARE
+    return Gesture(
+        contact_s - early * CLOSING_S,
+        contact_s + late * CLOSING_S,
+        release_s - late * PARTING_S,
+        release_s + early * PARTING_S,
+    )
 
 
 def _rest(pause: Pause) -> Gesture:
@@ -251,7 +274,7 @@ def _smile_returns(pause: Pause) -> Gesture:
 def _raise_to(track: Track, grid: TimeGrid, times_s: Track, gesture: Gesture, value: float) -> None:
     """Highest of the track and a gesture: two closures in a row are one long one, not twice as closed."""
     where, size = gesture.on(grid, times_s)
-    track[where] = np.maximum(track[where], value * size)
+    track[where] = np.maximum(track[where], value * np.minimum(BEYOND_CONTACT * size, 1.0))
 
 
 def _contacts(phones: tuple[SpokenPhone, ...]) -> tuple[Contact, ...]:

@@ -24,11 +24,14 @@ LOWER_WIDTHS = (0.082, 0.088, 0.090, 0.072, 0.060, 0.050)
 INCISAL_BELOW_SEAM = 0.058  # nearly 4 mm: upper front teeth show this much under a lip at rest
 ROUND_COVERS = 0.075  # how much lower lips that are pushed forward hang before the teeth
 LOWER_ABOVE_INCISAL = 0.040  # lower front teeth stand behind the upper ones
-ENAMEL = np.array([222, 212, 196], np.float32)  # of a lit tooth beside light skin
+LIGHT_POWER = 0.5
+ENAMEL = np.array([224, 212, 190], np.float32)  # of a lit tooth beside light skin
 COLOURED_SKIN = 0.12  # (most - least) / most of red, green and blue; skin in colour has 0.25 and more
 LIT_SKIN = 195.0  # luminance of light skin in a well exposed portrait, which ENAMEL goes with
 TONGUE_SHARE = np.array([0.80, 0.62, 0.62], np.float32)  # of the lips' colour
 TONGUE = np.array([168, 88, 86], np.float32)  # lit as ENAMEL is; half of this, half from the lips
+GLEAM = 0.20  # of the tongue's brightest channel, without colour
+TIP_IN_FRONT = 0.65  # tongue_tip beyond which the tip comes between or before the teeth (L TH DH)
 CAVITY_SHARE = np.array([0.30, 0.16, 0.16], np.float32)
 # Light that reaches teeth past lips has been reddened by them: shade takes green and blue first.
 SHADE_POWER = np.array([0.80, 1.08, 1.15], np.float32)
@@ -64,7 +67,8 @@ class MouthInterior:
         """From the portrait on the canvas and the mean colour (3,) of its skin."""
         middle = N_COLUMNS // 2
         centre_u = float(lips.u[0] + lips.u[-1]) / 2
-        light = float(np.clip(luminance_of(skin) / LIT_SKIN, 0.35, 1.1))
+        # Skin is dark because of its own colour or of the light; half of each is what this cannot tell apart.
+        light = float(np.clip(luminance_of(skin) / LIT_SKIN, 0.1, 1.2)) ** LIGHT_POWER
         # A fifth of the skin's own tint stands for the light that falls on both.
         enamel = np.asarray(ENAMEL * light * (0.8 + 0.2 * skin / max(1.0, float(skin.max()))), np.float32)
         colourful = min(1.0, float(np.ptp(skin)) / max(1.0, float(skin.max())) / COLOURED_SKIN)
@@ -108,14 +112,15 @@ class MouthInterior:
 
         floor_v = self.incisal_v - LOWER_ABOVE_INCISAL + pose.jaw_drop
         lying = 0.45 + 0.55 * min(1.0, pose.opening / 0.30)
-        out = self._tongue(out, u, v, floor_v + 0.035, 0.27, 0.135, 0.9 * lying * (1 - 0.7 * pose.pucker))
+        out = self._tongue(out, u, v, floor_v + 0.035, 0.27, 0.135, 0.9 * lying * (1 - 0.7 * pose.pucker), raised=0.0)
         lower = _moved_down(self.lower_teeth, pose.jaw_drop * canvas.scale, rows, columns)
         lower_alpha = _moved_down(self.lower_alpha, pose.jaw_drop * canvas.scale, rows, columns)
         # Teeth of the lower jaw lie in the upper ones' shade until the mouth opens.
-        lower_light = np.float32(0.55 + 0.45 * min(1.0, pose.opening / 0.25))
-        # The lower lip hides them until the jaw has drawn it down.
-        seen = _eased((pose.opening - 0.10) / 0.18) * _eased(pose.jaw_drop / 0.06) * max(0.0, 1 - 1.5 * pose.pucker)
-        out = blend(out, lower * lower_light, lower_alpha * np.float32(seen))
+        lower_light = 0.50 + 0.40 * min(1.0, pose.opening / 0.25)
+        lower = lower * np.asarray(lower_light ** (1 + (SHADE_POWER - 1) * self.colourful), np.float32)
+        # The lower lip hides them until the jaw has drawn it down; a raised tongue lies before the gap over them.
+        seen = _eased((pose.opening - 0.05) / 0.11) * _eased(pose.jaw_drop / 0.04) * max(0.0, 1 - 1.5 * pose.pucker)
+        out = blend(out, lower, lower_alpha * np.float32(seen * (1 - 0.6 * tongue_tip)))
 
         shade = self._shade(u, below_lip, pose, lips)
         # Lips pushed forward come down before the teeth: on the canvas, where lips are placed, teeth go up.
@@ -124,22 +129,45 @@ class MouthInterior:
             1 + (SHADE_POWER - 1) * np.float32(self.colourful)
         )
         alpha = _moved_down(self.upper_alpha, up_px, rows, columns) * _hidden(pose.pucker)
-        behind = self._tongue(out, u, v, self.incisal_v + 0.10 - 0.05 * tongue_tip, 0.20, 0.10, tongue_tip)
-        out = blend(behind, teeth, alpha)
-        if tongue_tip > 0.5:
-            out = self._tongue(out, u, v, self.incisal_v + 0.014, 0.13, 0.048, 0.85 * (2 * tongue_tip - 1))
-        return out
+        reaches = min(1.0, 1.5 * tongue_tip)  # T, D and N raise the tip as high, behind the teeth
+        before = _eased((tongue_tip - TIP_IN_FRONT) / (1 - TIP_IN_FRONT))
+        # Its rim lies behind the teeth, or (L TH DH) before their edge; the lower lip hides the rest of the round.
+        rim_v = self.incisal_v + 0.030 - 0.030 * reaches - 0.022 * before
+        out = self._tongue(out, u, v, rim_v + 0.13, 0.23, 0.13, reaches, raised=1.0)
+        if before > 0:
+            tip = ((u - self.centre_u) / 0.17) ** 2 + ((v - rim_v - 0.10) / 0.10) ** 2
+            alpha = alpha * (1 - np.float32(0.92 * before) * smoothstep(1.0, 0.75, tip.astype(np.float32)))
+        return blend(out, teeth, alpha)
 
     def _tongue(
-        self, under: Floats, u: Floats, v: Floats, at_v: float, width: float, height: float, amount: float
+        self,
+        under: Floats,
+        u: Floats,
+        v: Floats,
+        at_v: float,
+        width: float,
+        height: float,
+        amount: float,
+        *,
+        raised: float,
     ) -> Floats:
+        """The tongue as a round: lying, its front is lit and its back is dark; raised, its rim catches the light."""
         if amount <= 0:
             return under
         x, y = (u - self.centre_u) / width, (v - at_v) / height
-        inside = smoothstep(1.0, 0.60, x * x + y * y)
-        # Lit from above: the upper face of the round is lighter, a groove runs along the middle.
-        light = 0.88 - 0.26 * y - 0.10 * np.exp(-((x / 0.10) ** 2)) - 0.25 * x * x
-        return blend(under, self.tongue * np.clip(light, 0.4, 1.15)[..., None], inside * np.float32(amount))
+        square = x * x + y * y
+        inside = smoothstep(1.0, 0.72, square)
+        lying = 0.50 + 0.60 * smoothstep(-0.95, 0.25, y) - 0.15 * smoothstep(0.3, 1.0, y)
+        tip = 1.06 - 0.34 * smoothstep(-0.6, 0.6, y) - 0.12 * smoothstep(-0.75, -1.0, y)
+        light = lying + (tip - lying) * np.float32(raised)
+        light = light - 0.13 * np.exp(-((x / 0.09) ** 2)) * smoothstep(0.9, 0.2, square) - 0.30 * x * x
+        # Wet: a soft gleam on either side of the groove.
+        gleam = np.exp(-(((np.abs(x) - 0.26) / 0.17) ** 2) - ((y - (0.18 - 0.75 * raised)) / 0.20) ** 2)
+        colour = (
+            self.tongue * np.clip(light, 0.30, 1.15)[..., None]
+            + (GLEAM * (1 - 0.6 * raised) * self.tongue.max()) * gleam[..., None]
+        )
+        return blend(under, colour.astype(np.float32), inside * np.float32(amount))
 
     def _shade(self, u: Floats, below_lip: Floats, pose: MouthPose, lips: LipShape) -> Floats:
         """Light on the upper teeth: lips over them throw a shadow, a small or rounded opening lets in little."""
@@ -158,7 +186,7 @@ class MouthInterior:
 
 
 def _hidden(pucker: float) -> np.float32:
-    return np.float32(1 - 0.95 * _eased((pucker - 0.45) / 0.4))
+    return np.float32(1 - 0.95 * _eased((pucker - 0.25) / 0.45))
 
 
 def _eased(share: float) -> float:
@@ -222,16 +250,17 @@ def _drawn_row(
     tooth = np.clip(np.searchsorted(borders, x, side="right") - 1, 0, len(widths) - 1)
     width, height = np.asarray(widths)[tooth], np.asarray(heights)[tooth]
     across = np.clip((x - borders[tooth]) / width, 0, 1)
-    roundness = 0.016 * np.abs(2 * across - 1) ** 3.0 + (0.010 if upper else 0.004) * (tooth == 1)
+    roundness = 0.011 * np.abs(2 * across - 1) ** 3.5 + (0.008 if upper else 0.003) * (tooth == 1)
     arch = 0.055 * (x / borders[-1]) ** 2  # the row curves back and up
     into = (edge_v - arch - roundness - v) if upper else (v - edge_v - arch - roundness)  # distance from the edge
     alpha = smoothstep(-0.008, 0.010, into) * smoothstep(float(borders[-1]), 0.8 * float(borders[-1]), x)
-    seam = np.exp(-((np.minimum(across, 1 - across) * width / 0.010) ** 2))
-    bulge = 1 - 0.10 * (2 * across - 1) ** 2
+    seam = np.exp(-((np.minimum(across, 1 - across) * width / 0.007) ** 2))
+    bulge = 1 - 0.08 * (2 * across - 1) ** 2
     back = 1 - 0.62 * smoothstep(0.08, float(borders[-1]), x)
-    edge_light = 0.90 + 0.10 * smoothstep(0.0, 0.05, into)  # the thin edge lets the dark through
-    light = (1 - 0.22 * seam) * bulge * back * edge_light
-    colour = enamel * light[..., None]
+    edge_light = 0.88 + 0.12 * smoothstep(0.0, 0.04, into)  # the thin edge lets the dark through
+    neck = smoothstep(0.4, 1.0, (into / height).astype(np.float32))  # towards the gum a tooth is darker and more yellow
+    light = (1 - 0.15 * seam) * bulge * back * edge_light * (1 - 0.10 * neck)
+    colour = enamel * light[..., None] ** np.array([0.95, 1.0, 1.06], np.float32)
     gum = smoothstep(0.0, 0.03, into - height * (1 - 0.25 * np.abs(2 * across - 1) ** 2))
     gum_colour = enamel * np.array([0.66, 0.40, 0.40], np.float32) * back[..., None]
     colour = blend(colour.astype(np.float32), gum_colour.astype(np.float32), gum)

@@ -17,6 +17,7 @@ from s2v_pipeline.generation.portrait.deform import Jaw, MouthHandles, SkinGrid
 from s2v_pipeline.generation.portrait.lips import LipShape, lip_layer
 from s2v_pipeline.generation.portrait.mouth_interior import MouthInterior
 from s2v_pipeline.generation.portrait.mouth_shape import MouthPose
+from s2v_pipeline.generation.portrait.smile_folds import corner_correction, fold_correction
 from s2v_pipeline.generation.portrait.warp import blend, enlarge, grid, invert, sample
 
 FIELD_STEP_PX = 6  # canvas pixels; lips are about 15 wide in a 512-pixel portrait
@@ -34,6 +35,8 @@ class MouthPatch:
         canvas: where the patch lies.
         lips: the portrait's contours.
         upper_layer, lower_layer: (h, w, 3) lips and skin of either side.
+        folds: (h, w, 3) what takes a smile's folds out of either layer.
+        upper_corners, lower_corners: (h, w, 3) what takes the dark of an opening that is gone out of the corners.
         interior: what lies between them.
         skin: weights of the handles on coarse cells of the canvas.
         mask: (h, w) how much of the patch replaces the frame.
@@ -45,6 +48,9 @@ class MouthPatch:
     lips: LipShape
     upper_layer: Floats
     lower_layer: Floats
+    folds: Floats
+    upper_corners: Floats
+    lower_corners: Floats
     interior: MouthInterior
     skin: SkinGrid
     mask: Floats
@@ -64,11 +70,15 @@ class MouthPatch:
     ) -> MouthPatch:
         """From the portrait on `canvas`."""
         coarse = canvas.coarser(FIELD_STEP_PX)
+        upper_layer, lower_layer = (lip_layer(canvas, art, lips, upper=upper) for upper in (True, False))
         return cls(
             canvas=canvas,
             lips=lips,
-            upper_layer=lip_layer(canvas, art, lips, upper=True),
-            lower_layer=lip_layer(canvas, art, lips, upper=False),
+            upper_layer=upper_layer,
+            lower_layer=lower_layer,
+            folds=fold_correction(canvas, art, lips, landmarks),
+            upper_corners=corner_correction(canvas, upper_layer, lips),
+            lower_corners=corner_correction(canvas, lower_layer, lips),
             interior=MouthInterior.build(canvas, art, lips, skin_colour),
             skin=SkinGrid.build(
                 coarse, lips, landmarks, handles, jaw, np.ones((coarse.height, coarse.width), np.float32)
@@ -82,8 +92,9 @@ class MouthPatch:
         """(h, w, 3): the mouth in this pose, in the portrait's own place (before the head turns)."""
         canvas = self.canvas
         upper_field, lower_field = self.skin.sides(upper_moves, lower_moves, pose.chin_drop)
-        upper = self._moved(self.upper_layer, upper_field)
-        lower = self._moved(self.lower_layer, lower_field)
+        folds, gone = self.folds * np.float32(pose.smile_gone), np.float32(pose.gap_gone)
+        upper = self._moved(self.upper_layer + folds + self.upper_corners * gone, upper_field)
+        lower = self._moved(self.lower_layer + folds + self.lower_corners * gone, lower_field)
 
         upper_edge = np.interp(canvas.u, pose.u, pose.upper_edge).astype(np.float32)
         lower_edge = np.interp(canvas.u, pose.u, pose.lower_edge).astype(np.float32)
@@ -120,9 +131,9 @@ class MouthPatch:
 
     def _with_teeth_over_lip(self, part: Floats, pose: MouthPose, rows: slice, columns: slice) -> Floats:
         """The upper front teeth stand on a lower lip that is tucked under them."""
-        centre = smoothstep(0.30, 0.16, np.abs(self.canvas.u[columns] - self.interior.centre_u))
+        centre = smoothstep(0.22, 0.10, np.abs(self.canvas.u[columns] - self.interior.centre_u))
         alpha = self.interior.upper_alpha[rows, columns] * centre * np.float32(pose.tuck)
-        return blend(part, self.interior.upper_teeth[rows, columns] * np.float32(0.9), alpha)
+        return blend(part, self.interior.upper_teeth[rows, columns] * np.float32(0.82), alpha)
 
     def _with_seam(
         self, out: Floats, upper_edge: Floats, lower_edge: Floats, from_corner: Floats, pose: MouthPose
@@ -145,7 +156,7 @@ def mouth_canvas(lips_box: tuple[float, float, float, float], scale: float) -> C
     """Canvas around a mouth whose contours lie in `lips_box` (u0, v0, u1, v1), large enough for every pose."""
     u0, v0, u1, v1 = lips_box
     centre, half = (u0 + u1) / 2, max((u1 - u0) / 2, 0.42) + 0.30
-    return Canvas.spanning(centre - half, v0 - 0.26, centre + half, v1 + 0.52, scale)
+    return Canvas.spanning(centre - half, v0 - 0.40, centre + half, v1 + 0.52, scale)
 
 
 def _covering(axis: Floats, start: float, stop: float, margin: int) -> slice:

@@ -18,23 +18,25 @@ from s2v_pipeline.generation.portrait.lips import LipShape
 JAW_GAP = 0.31  # with PARTED 21 mm between the lips: a loud, clear AA
 PARTED, PARTED_AT = 0.03, 0.10  # lips part this much as soon as the jaw starts: S and T show teeth, not a hairline
 CHIN_DROP = 0.31  # the chin follows the jaw, a little less than the lower lip does
-UPPER_SHARE = 0.12  # of the jaw's gap by which the upper lip rises
-TEETH_DROP = 0.70  # of the jaw's gap: the lower lip is drawn off the lower teeth's edge as the jaw opens
+UPPER_SHARE = 0.13  # of the jaw's gap by which the upper lip rises
+TEETH_DROP = 0.78  # of the jaw's gap: the lower lip is drawn off the lower teeth's edge as the jaw opens
 GAP_GONE = 0.5  # smile_relax at which nothing is left of the opening that the portrait came with
+SMILE_GAP = 0.17  # iod
+OWN_JAW_SHARE = 0.75  # of it that the chin takes back: more would pull it to a point
 SMILE_ELEVATION = 0.10  # corners this much above the middle of the seam are a full smile
 NEUTRAL_HALF_WIDTH = 0.40  # mouths are about 50 mm wide at rest
 RELAXED_SHARE = 0.80  # of a smile's width that speaking takes away
 RELAXED_ARC = 0.95  # of its lift at the corners
 OPEN_NARROWS = 0.20  # of the half width, by a wide open jaw: cheeks are drawn long
 SPREAD = 0.10  # of the half width, at lip_width +1
-NARROW = 0.22  # of the half width, at lip_width -1
-PUCKER = 0.20  # of the half width, at lip_pucker 1, on top of the narrowing
-CORNER_DROP = 0.22  # of the jaw's gap
-PUCKER_TOUCHES = 0.30  # of the mouth's half width at either side, where puckered lips touch
+NARROW = 0.20  # of the half width, at lip_width -1
+PUCKER = 0.17  # of the half width, at lip_pucker 1, on top of the narrowing
+CORNER_DROP = 0.30  # of the jaw's gap
+PUCKER_TOUCHES = 0.14  # of the mouth's half width at either side, where puckered lips touch
 PUCKER_LOWERS = 0.045  # lips pushed forward; the upper one comes down before the teeth
 ROUND_UPPER_SHARE = 0.22  # of a rounded opening: both lips make the ring, but more of it would bare the teeth
 ROUND_FLATTENS = 0.95  # of a smile's arc that rounded lips lose
-TUCK_GAP = 0.045  # teeth that show between an upper lip and a lower lip tucked under them
+TUCK_GAP = 0.034  # teeth that show between an upper lip and a lower lip tucked under them
 ROUND_TALLER = 0.08  # of the opening: what it loses in width
 PUCKER_GAP = 0.055  # rounded lips that are not closed leave at least this
 
@@ -52,6 +54,8 @@ class MouthPose:
         jaw_drop: how far the lower teeth go down.
         pucker: 0..1.
         tuck: 0..1, lower lip under the upper teeth.
+        smile_gone: 0..1, share of a full smile that the portrait has and this mouth has not.
+        gap_gone: 0..1, share of the portrait's own opening that this mouth has not.
         opening: largest distance of the edges.
     """
 
@@ -66,6 +70,8 @@ class MouthPose:
     jaw_drop: float
     pucker: float
     tuck: float
+    smile_gone: float
+    gap_gone: float
 
     @property
     def opening(self) -> float:
@@ -84,6 +90,7 @@ class MouthCommand:
     lip_pucker: float
     lip_tuck: float
     smile_relax: float
+    lips_apart: float = 0.0
 
 
 def smile_of(lips: LipShape) -> float:
@@ -93,19 +100,28 @@ def smile_of(lips: LipShape) -> float:
     return float(np.clip(lift / SMILE_ELEVATION, 0.0, 1.0))
 
 
+def own_jaw(lips: LipShape) -> float:
+    """0..1: `jaw_open` of the portrait itself; a smile parts the lips by about `SMILE_GAP` without it."""
+    return float(np.clip((float(lips.gap.max()) - SMILE_GAP) / JAW_GAP, 0.0, 1.0))
+
+
 def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> MouthPose:
     """Contours of `lips` moved as commanded; `incisal_v` is where the upper front teeth end."""
     s, closed, jaw, pucker = lips.s, command.lips_closed, command.jaw_open, command.lip_pucker
-    # A mouth that opens wide or rounds cannot keep its smile, whatever is asked.
-    relaxed = max(command.smile_relax, 0.9 * pucker, 0.6 * jaw) * smile_of(lips)
+    opening = min(1.0, max(0.0, jaw + command.lips_apart))
+    # A mouth that opens wide or rounds cannot keep its smile: laid over what is asked, not in its place.
+    smile_gone = 1 - (1 - command.smile_relax) * (1 - 0.9 * pucker) * (1 - 0.8 * opening)
+    relaxed = smile_gone * smile_of(lips)
 
-    width = _width_factor(lips, command, relaxed)
+    width = _width_factor(lips, command, opening, relaxed)
     centre = float(lips.u[0] + lips.u[-1]) / 2
     u = (centre + s * lips.half_width * width).astype(np.float32)
 
     # What speech makes replaces the portrait's own opening: a laughing portrait must not say AA with both.
-    rest_gap = lips.gap * max(0.0, 1 - command.smile_relax / GAP_GONE) ** 2 * (1 - 0.8 * pucker)
-    jaw_gap = _spoken_gap(jaw) * (1 + ROUND_TALLER * pucker) * _profile(s, max(pucker, 0.6 * jaw), pucker)
+    left = max(0.0, 1 - command.smile_relax / GAP_GONE) ** 2 * (1 - 0.8 * pucker)
+    rest_gap = lips.gap * np.float32(left)
+    gap_gone = 1 - (1 - closed) * left
+    jaw_gap = _spoken_gap(opening) * (1 + ROUND_TALLER * pucker) * _profile(s, max(pucker, 0.6 * opening), pucker)
     jaw_gap = np.maximum(jaw_gap, PUCKER_GAP * pucker * _profile(s, 1.0, pucker))
     speech_gap = np.hypot(jaw_gap, rest_gap) - rest_gap
     tuck = command.lip_tuck * (1 - closed)
@@ -116,7 +132,7 @@ def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> Mouth
     # Lips held together over an opening jaw are pulled down by it, the corners less.
     seam = seam + drop + 0.30 * CHIN_DROP * jaw * closed * (1 - 0.6 * s**2)
     # An opening jaw draws the corners down, a rounded mouth draws them level.
-    seam = seam + CORNER_DROP * JAW_GAP * jaw * np.abs(s) ** 1.5
+    seam = seam + CORNER_DROP * JAW_GAP * opening * np.abs(s) ** 2
 
     # Pushed forward, the upper lip comes down over the teeth.
     seam = seam + PUCKER_LOWERS * pucker
@@ -127,7 +143,7 @@ def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> Mouth
     lower_edge = seam + apart * ((1 - seam_share) * rest_gap + (1 - upper_share) * speech_gap)
 
     # F and V: the lower lip touches the edge of the upper teeth, whatever the jaw does.
-    touching = tuck * smoothstep(1.0, 0.45, np.abs(s))
+    touching = tuck * smoothstep(1.0, 0.80, np.abs(s))
     lower_edge = lower_edge + touching * (
         np.clip(incisal_v - 0.006, upper_edge + 0.012, upper_edge + TUCK_GAP) - lower_edge
     )
@@ -139,13 +155,15 @@ def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> Mouth
     lower_roll = (0.30 * press - 0.12 * pucker + 0.45 * tuck) * lower_thickness
     upper_move = upper_edge - lips.upper_inner
     lower_move = lower_edge - lips.lower_inner
-    chin_drop = CHIN_DROP * jaw
+    # A portrait with its jaw down comes up with the chin first, or the lip would be folded over it.
+    chin_drop = CHIN_DROP * (jaw - OWN_JAW_SHARE * gap_gone * own_jaw(lips))
     bell = 1 - s**2
     upper_outer = lips.upper_outer + 0.72 * upper_move + drop * 0.2
     upper_outer = upper_outer + (0.12 * press - 0.22 * pucker) * upper_thickness
     lower_outer = lips.lower_outer + np.where(lower_move > 0, 0.88, 0.60) * lower_move
-    lower_outer = lower_outer + (0.24 * pucker - 0.12 * press - 0.22 * tuck) * lower_thickness
-    lower_outer = lower_outer + 0.45 * chin_drop * closed * bell
+    rounded = 0.18 - 0.45 * s**2  # fuller in the middle, less at the sides, or a narrow lip would be a block
+    lower_outer = lower_outer + (rounded * pucker - 0.12 * press - 0.22 * tuck) * lower_thickness
+    lower_outer = lower_outer + 0.45 * max(0.0, chin_drop) * closed * bell
     return MouthPose(
         u=u,
         upper_edge=upper_edge.astype(np.float32),
@@ -158,20 +176,24 @@ def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> Mouth
         jaw_drop=JAW_GAP * TEETH_DROP * jaw,
         pucker=pucker,
         tuck=tuck,
+        smile_gone=relaxed,
+        gap_gone=gap_gone,
     )
 
 
-def _spoken_gap(jaw: float) -> float:
+def _spoken_gap(opening: float) -> float:
     """Distance of the lips' edges in the middle of the mouth."""
-    return JAW_GAP * jaw + PARTED * min(1.0, jaw / PARTED_AT)
+    return JAW_GAP * opening + PARTED * min(1.0, opening / PARTED_AT)
 
 
-def _width_factor(lips: LipShape, command: MouthCommand, relaxed: float) -> float:
+def _width_factor(lips: LipShape, command: MouthCommand, opening: float, relaxed: float) -> float:
     half = lips.half_width
     factor = 1 - RELAXED_SHARE * relaxed * max(0.0, 1 - NEUTRAL_HALF_WIDTH / half)
-    factor *= 1 + (SPREAD if command.lip_width > 0 else NARROW) * command.lip_width
-    factor *= 1 - PUCKER * command.lip_pucker
-    return factor * (1 - OPEN_NARROWS * command.jaw_open * (1 - command.lip_pucker))
+    # A small mouth has less to draw in.
+    narrow = min(1.0, half / NEUTRAL_HALF_WIDTH) ** 2
+    factor *= 1 + (SPREAD if command.lip_width > 0 else NARROW * narrow) * command.lip_width
+    factor *= 1 - PUCKER * narrow * command.lip_pucker
+    return factor * (1 - OPEN_NARROWS * opening * (1 - command.lip_pucker))
 
 
 def _profile(s: Floats, roundness: float, pucker: float) -> Floats:

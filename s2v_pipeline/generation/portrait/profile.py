@@ -10,6 +10,7 @@ from fractions import Fraction
 from s2v_pipeline.chunks.plan import ChunkPlan, plan_chunks
 from s2v_pipeline.generation.portrait import motion
 from s2v_pipeline.generation.portrait.style import style_from_prompt
+from s2v_pipeline.generation.portrait.style import words_ignored as words_without_effect
 from s2v_pipeline.setting_groups import Settings
 
 CONTEXT_S = motion.CONTEXT_S
@@ -39,6 +40,11 @@ def n_gpus(settings: Settings) -> int:
 def words_understood(prompt: str) -> tuple[str, ...]:
     """The cues that were found."""
     return style_from_prompt(prompt).understood
+
+
+def words_ignored(prompt: str) -> tuple[str, ...]:
+    """The words that no cue took."""
+    return words_without_effect(prompt)
 
 
 def notes(settings: Settings) -> tuple[str, ...]:  # noqa: ARG001 (of the protocol)

@@ -13,16 +13,19 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.interpolate import RBFInterpolator
 
 from s2v_pipeline.generation.portrait.canvas import FaceFrame, Floats, smoothstep
+from s2v_pipeline.generation.portrait.outline import head_outline, outline_at
 from s2v_pipeline.generation.portrait.topology import CHIN, FACE_OVAL, FACE_SIDES, FOREHEAD_TOP
 from s2v_pipeline.generation.portrait.warp import blurred
 
 HAIR_SIDE = 1.45  # half width of head and hair, over the face's
 HAIR_TOP = 0.62  # height of hair over the forehead's landmark, over the face's height
 DOME = 1.05  # iod; depth of the face in front of the neck's axis. Less than anatomy's 1.5: one view cannot show more.
-SURROUNDING = 1.8  # the background rests beyond this many head radii
+GOES_ALONG = 1.04  # of the head's outline: what is as near moves with the head, so that no edge is torn
+SURROUNDING = 0.75  # head radii beyond that, from which on the background rests; nearer, a wide turn would fold it
 NECK_LENGTH = 1.15  # iod below the chin at which the body no longer turns
 PIVOT_BELOW_CHIN = 0.30  # iod
 BREATH_LIFT = 0.022  # iod: shoulders rise by about 1.4 mm
@@ -55,8 +58,9 @@ class HeadGrid:
     iod_px: float
 
     @classmethod
-    def build(cls, frame: FaceFrame, landmarks_px: Floats, height: int, width: int, step_px: int) -> HeadGrid:
-        """For frames of (height, width), from (478, 3) landmarks."""
+    def build(cls, pixels: NDArray[np.uint8], frame: FaceFrame, landmarks_px: Floats, step_px: int) -> HeadGrid:
+        """For a portrait (H, W, 3) with (478, 3) landmarks, on cells of `step_px`."""
+        height, width = pixels.shape[:2]
         cells_y, cells_x = -(-height // step_px), -(-width // step_px)
         x, y = np.meshgrid(np.arange(cells_x, dtype=np.float32), np.arange(cells_y, dtype=np.float32))
         middles_px = np.stack([x, y], axis=-1) * step_px + np.float32((step_px - 1) / 2)
@@ -68,9 +72,12 @@ class HeadGrid:
         half_width = HAIR_SIDE * float(np.ptp(sides)) / 2
         head_top = top_v - HAIR_TOP * (chin_v - top_v)
         centre_v, half_height = (head_top + chin_v) / 2, (chin_v - head_top) / 2
-        radius = np.hypot((face[..., 0] - centre_u) / half_width, (face[..., 1] - centre_v) / half_height)
+        middle = np.array([centre_u, centre_v], np.float32)
+        ellipse = ((face - middle) / np.array([half_width, half_height], np.float32)).astype(np.float32)
+        radius = np.hypot(ellipse[..., 0], ellipse[..., 1])
 
-        around = 1 - smoothstep(1.0, SURROUNDING, radius.astype(np.float32))
+        outline = outline_at(head_outline(pixels, ellipse, _within(face, landmarks) > 0), ellipse)
+        around = 1 - smoothstep(0.0, SURROUNDING, np.asarray(radius - GOES_ALONG * outline, np.float32))
         neck = 1 - smoothstep(chin_v - 0.25, chin_v + NECK_LENGTH, face[..., 1])
         beside = 1 - smoothstep(0.8 * half_width, 2.2 * half_width, np.abs(face[..., 0] - centre_u))
         below = smoothstep(centre_v, chin_v, face[..., 1])
@@ -126,10 +133,7 @@ def _relief(face: Floats, landmarks: Floats, landmark_z: Floats, dome: Floats) -
     # Every third landmark carries the shape; smoothing keeps the relief from folding at the nose.
     fit = RBFInterpolator(landmarks[:468:3].astype(np.float64), depth[:468:3].astype(np.float64), smoothing=2e-3)
     fitted = fit(face[inside].astype(np.float64)).astype(np.float32)
-    oval = landmarks[list(FACE_OVAL)]
-    within = np.zeros(face.shape[:2], np.float32)
-    cells = _cell_positions(face, oval)
-    cv2.fillPoly(within, [np.round(cells * 16).astype(np.int32)], 1.0, shift=4)
+    within = _within(face, landmarks)
     cell = float(np.linalg.norm(face[0, 1] - face[0, 0])) if face.shape[1] > 1 else 1.0
     inner = np.asarray(cv2.erode(within, np.ones((3, 3), np.uint8)), np.float32)
     within = blurred(inner, max(0.8, 0.12 / cell))
@@ -138,6 +142,14 @@ def _relief(face: Floats, landmarks: Floats, landmark_z: Floats, dome: Floats) -
     offset = float(((dome[inside] - fitted) * share).sum() / max(1e-6, float(share.sum())))
     relief[inside] += share * (fitted + offset - dome[inside])
     return blurred(relief, max(0.8, 0.05 / cell))
+
+
+def _within(face: Floats, landmarks: Floats) -> Floats:
+    """(h, w): 1 inside the face's oval."""
+    within = np.zeros(face.shape[:2], np.float32)
+    cells = _cell_positions(face, landmarks[list(FACE_OVAL)])
+    cv2.fillPoly(within, [np.round(cells * 16).astype(np.int32)], 1.0, shift=4)
+    return within
 
 
 def _cell_positions(face: Floats, points: Floats) -> Floats:

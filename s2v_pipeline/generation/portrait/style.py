@@ -8,7 +8,7 @@ and `understood` says what was.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -139,6 +139,11 @@ _CUES: tuple[_Cue, ...] = (
 )
 
 _NEGATION = re.compile(r"\b(?:not|no|never|without|don't|doesn't|isn't|aren't|stop|avoid)(?: \w+){0,1} $")
+_WORD = re.compile(r"[\w']+")
+_SMALL_WORDS = re.compile(
+    "(?:an?|the|th(?:is|at)|and|or|but|while|with|of|in|on|at|to|for|from|into|by|as|is|are|be|its?"
+    "|s?he|they|his|her|their|him|them|who|very)$"
+)
 _LONGEST_PROMPT = 4000  # characters; the rest of a longer text is not read
 
 
@@ -148,16 +153,39 @@ def style_from_prompt(prompt: str) -> MotionStyle:
     Each cue counts once, however often it is said; factors of several multiply; of several smiles the mean holds.
     A "not", "no" or "without" directly before a cue turns it round, or drops it where there is no opposite.
     """
-    text = re.sub(r"\s+", " ", prompt[:_LONGEST_PROMPT].lower().replace("\u2019", "'"))
+    text = _plain(prompt)
     names = set()
-    for cue in _CUES:
-        for match in re.finditer(rf"\b(?:{cue.pattern})\b|(?:{cue.pattern})(?=$)", text):
-            negated = _NEGATION.search(text[: match.start()]) is not None
-            name = cue.unless if negated else cue.name
-            if name is not None:
-                names.add(name)
+    for cue, start, _ in _found(text):
+        name = cue.unless if _NEGATION.search(text[:start]) else cue.name
+        if name is not None:
+            names.add(name)
     cues = [cue for cue in _CUES if cue.name in names]
     return _combine(cues)
+
+
+def words_ignored(prompt: str) -> tuple[str, ...]:
+    """Words of a prompt that change nothing, once each, in their order; articles and the like are not listed."""
+    text = _plain(prompt)
+    kept = list(text)
+    for cue, start, end in _found(text):
+        negation = _NEGATION.search(text[:start])
+        if negation is not None and cue.unless is None:
+            continue  # a negated cue without an opposite does nothing either
+        first = start if negation is None else negation.start()
+        kept[first:end] = " " * (end - first)
+    words = (word.strip("'") for word in _WORD.findall("".join(kept)))
+    return tuple(dict.fromkeys(word for word in words if word and not _SMALL_WORDS.match(word)))
+
+
+def _plain(prompt: str) -> str:
+    return re.sub(r"\s+", " ", prompt[:_LONGEST_PROMPT].lower().replace("\u2019", "'"))
+
+
+def _found(text: str) -> Iterator[tuple[_Cue, int, int]]:
+    """Every cue in a text, with where it starts and ends."""
+    for cue in _CUES:
+        for match in re.finditer(rf"\b(?:{cue.pattern})\b|(?:{cue.pattern})(?=$)", text):
+            yield cue, match.start(), match.end()
 
 
 def _combine(cues: list[_Cue]) -> MotionStyle:

@@ -97,8 +97,8 @@ VISEMES: Mapping[str, Viseme] = MappingProxyType(
         "DH": _consonant(0.22, 0.55, tongue=1.0),
         "L": _consonant(0.35, 0.45, tongue=1.0),
         "T": _consonant(0.18, 0.55, tongue=0.60),
-        "D": _consonant(0.18, 0.55, tongue=0.60),
-        "N": _consonant(0.22, 0.50, tongue=0.60),
+        "D": _consonant(0.21, 0.55, tongue=0.60),
+        "N": _consonant(0.25, 0.50, tongue=0.60),
         # Sibilants cannot be made with the teeth apart, hence the high dominance.
         "S": _consonant(0.10, 0.95, width=0.40, lips_dominance=0.4),
         "Z": _consonant(0.10, 0.90, width=0.40, lips_dominance=0.4),

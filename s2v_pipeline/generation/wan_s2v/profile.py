@@ -82,6 +82,11 @@ def words_understood(prompt: str) -> tuple[str, ...]:
     return ("the whole prompt",) if prompt.strip() else ()
 
 
+def words_ignored(prompt: str) -> tuple[str, ...]:  # noqa: ARG001 (of the protocol)
+    """None."""
+    return ()
+
+
 def notes(settings: Settings) -> tuple[str, ...]:
     """See `GeneratorProfile.notes`."""
     wan, found = settings.wan, []

@@ -1,0 +1,64 @@
+"""What the stages before say that a finished video must be.
+
+Belongs here: collecting it from stored values. Does not belong here: measuring (inspection), judging (gate).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from s2v_pipeline.artifacts import ArtifactStore
+from s2v_pipeline.audio.tracks import clean_up_report, delivered_path
+from s2v_pipeline.clips.encoders import FORMAT_NAMES
+from s2v_pipeline.inputs.speech_input import SpeechInput
+from s2v_pipeline.setting_groups import Settings
+from s2v_pipeline.timebase import frames_for_samples
+from s2v_pipeline.video.inspection import Expected
+from s2v_pipeline.video.manifest import FinalVideo
+
+_PIXELS = {8: "yuv420p", 10: "yuv420p10le"}  # what a decoder gives
+
+
+def expected_video(
+    speech: SpeechInput,
+    features: Mapping[Any, Any],
+    phonemes: pd.DataFrame,
+    video: FinalVideo,
+    settings: Settings,
+    store: ArtifactStore,
+) -> Expected:
+    """What the video of an input is held against.
+
+    Args:
+        speech: value of speech_inputs.
+        features: `attrs` of audio_features.
+        phonemes: value of phoneme_alignments.
+        video: value of final_videos, of which only the names of files are believed.
+        settings: resolved for the input.
+        store: where the files are.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    with Image.open(store.read_path("speech_inputs", speech.input_id, speech.framed.name)) as framed:
+        portrait = np.array(framed.convert("RGB"), np.uint8)
+    return Expected(
+        n_frames=frames_for_samples(speech.n_samples, speech.rate_hz, speech.fps),
+        fps=speech.fps,
+        width_px=portrait.shape[1],
+        height_px=portrait.shape[0],
+        codec=FORMAT_NAMES[settings.video.codec],
+        pix_fmt=_PIXELS[settings.video.bit_depth],
+        speech_s=speech.duration_s,
+        speech=delivered_path(clean_up_report(features), speech.input_id, store),
+        channels=settings.video.audio_channels,
+        phonemes=phonemes,
+        portrait=portrait,
+        captions=tuple(store.read_path("final_videos", speech.input_id, part) for part in video.caption_parts),
+        settings=settings.video,
+    )
