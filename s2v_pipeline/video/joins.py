@@ -32,16 +32,16 @@ face: mean distance that the head's own landmarks (brows, eyes, nose, oval) move
 outer eye corners; at joins and near them only, and only where a face is found."""
 
 JUMP_LIMIT_Z = 4.0
-"""Robust z-score beyond which a pair is a jump. Of the ordinary pairs of the portrait generator (three to six seconds at
-16, 25 and 50 frames a second) the largest is 3.1. Two levels of colour put into those sequences score 12 or more.
+"""Robust z-score beyond which a pair is a jump. Of the ordinary pairs of the portrait generator (three to six seconds
+at 16, 25 and 50 frames a second) the largest is 3.1. Two levels of colour put into those sequences score 12 or more.
 
 Displacement is judged less sharply, as a lively head moves as much by itself: 3 px of 512 score 3 to 7 on the face, and
 where they fall on a moment of quick movement they are not found.
 """
 
 LEAST_JUMP = {"colour": 1.0, "movement": 4.0, "residual": 1.5, "face": 15.0}
-"""What a pair must also exceed, however still the video is otherwise: a level of colour, the step of 8 bits; 2 px of 512;
-a little more than the residual of lively speech; a hundredth and a half of the distance of the eye corners.
+"""What a pair must also exceed, however still the video is otherwise: a level of colour, the step of 8 bits; 2 px of
+512; a little more than the residual of lively speech; a hundredth and a half of the distance of the eye corners.
 """
 
 _FLOOR = {"colour": 0.1, "movement": 0.5, "residual": 0.2, "face": 2.0}  # added before the logarithm: what noise makes
