@@ -37,6 +37,9 @@ GREY_LIP = 0.05  # redness; below it a portrait has no colour to go by
 TOOTH_BRIGHTER = 1.25  # than the lighter lip, in a portrait without colour
 DARK_SHARE = 0.55  # of the darker lip's light is the most that the dark of a mouth has
 OPENING_SHARE = 0.30  # of what lies between the landmarks' lips that must be teeth or dark, or else it is lip
+# Landmarks leave up to 0.11 between lips that touch (dark skin, paintings, 160-pixel pictures); lips farther apart than
+# this are apart whatever the colour between them, for a tongue that fills the mouth is as red as they are.
+SURELY_OPEN_GAP = 0.20
 TEETH_SHARE = 0.35
 DRAWN_SEAM = 0.5  # darkening of the seam where the portrait's lips are apart and show none
 
@@ -198,7 +201,7 @@ class _LipColours:
         return cls(
             _gaussian(lip),
             tuple(_gaussian(group) for group in groups),
-            bool((tooth | dark).mean() > OPENING_SHARE),
+            float((li - ui).max()) > SURELY_OPEN_GAP or bool((tooth | dark).mean() > OPENING_SHARE),
             bool(tooth.mean() > TEETH_SHARE),
         )
 
