@@ -163,6 +163,8 @@ class Settings(Group):
 
 _WAN_VIDEO: Layer = {"framing": "picture", "fps": 16}  # the model knows one rate, and wants to see the whole picture
 _WAN_CHUNK: Layer = {"chunk_s": 5.0}  # 80 frames: what the model was trained on
+# What the gate knows of pictures comes from `portrait`: a model may move the camera, and then it only warns.
+_WAN_GATE: Layer = {"blocking": ["container_is_as_ordered", "length_is_exact", "sound_is_the_speech", "captions_fit"]}
 
 PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
     "portrait": {
@@ -177,23 +179,27 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
         "low": {
             "video": {**_WAN_VIDEO, "width_px": 832, "height_px": 448, "crf": 23, "x264_preset": "veryfast"},
             "generation": _WAN_CHUNK,
+            "gate": _WAN_GATE,
             "wan": {"steps": 4, "solver": "euler", "shift": 3.0, "guidance": 1.0},
         },
         # Half of the official steps at the official settings.
         "medium": {
             "video": {**_WAN_VIDEO, "width_px": 832, "height_px": 448, "crf": 18, "x264_preset": "veryfast"},
             "generation": _WAN_CHUNK,
+            "gate": _WAN_GATE,
             "wan": {"steps": 20, "solver": "unipc", "shift": 3.0, "guidance": 4.5},
         },
         # The official settings (Wan-Video/Wan2.2 wan/configs/wan_s2v_14B.py) at 480p and at 720p.
         "high": {
             "video": {**_WAN_VIDEO, "width_px": 832, "height_px": 480, "crf": 17, "x264_preset": "fast"},
             "generation": _WAN_CHUNK,
+            "gate": _WAN_GATE,
             "wan": {"steps": 40, "solver": "unipc", "shift": 3.0, "guidance": 4.5},
         },
         "ultra": {
             "video": {**_WAN_VIDEO, "width_px": 1024, "height_px": 704, "crf": 16, "x264_preset": "medium"},
             "generation": _WAN_CHUNK,
+            "gate": _WAN_GATE,
             "wan": {"steps": 40, "solver": "unipc", "shift": 3.0, "guidance": 4.5},
         },
     },

@@ -152,7 +152,7 @@ def test_a_clip_counts_its_frames_as_they_are_done(
     spec, video = GeneratorSpec("ramp"), VideoSettings(width_px=64, height_px=64)
     latents = GenerateChunk(spec, request_, store).run()
     assert counter.read() == 0
-    task = RenderClip(spec, request_, latents, video, store, counter)
+    task = RenderClip(spec, request_, latents, video, store, counter=counter)
     assert task.run().made
     assert seen == list(range(N_FRAMES))
     assert counter.read() == N_FRAMES
@@ -289,7 +289,7 @@ def test_a_label_is_part_of_the_clip_s_key_and_of_its_frames(
     latents = GenerateChunk(spec, request_, store).run()
     plain = RenderClip(spec, request_, latents, video, store)
     stamps = [make_stamp(text, corner="top_left", font=None, width_px=64, height_px=64) for text in ("AI", "KI")]
-    labelled = [RenderClip(spec, request_, latents, video, store, stamp) for stamp in stamps]
+    labelled = [RenderClip(spec, request_, latents, video, store, stamp=stamp) for stamp in stamps]
     assert len({plain.key, *(task.key for task in labelled)}) == 3
     parts = [task.run().part for task in (plain, labelled[0])]
     shown = [next(iter_frames(store.path("rendered_clips", "anna", part))).pixels for part in parts]

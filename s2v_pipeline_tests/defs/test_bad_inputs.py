@@ -221,7 +221,8 @@ def test_nothing_was_written_outside_the_project(evening: Evening) -> None:
     made = {path.name for path in (evening.project.folder / "data" / "artifacts" / "speech_inputs").iterdir()}
     assert made <= set(evening.instance.get_dynamic_partitions(PARTITIONS_NAME))
     assert {path.name for path in evening.project.folder.iterdir()} == {"s2v.toml", "data"}
-    assert {path.name for path in (evening.project.folder / "data").iterdir()} == {"inputs", "artifacts", "dagster"}
+    own = {"inputs", "artifacts", "dagster", "credentials"}
+    assert {path.name for path in (evening.project.folder / "data").iterdir()} == own
 
 
 def test_a_name_that_is_taken_is_refused_by_every_way_in(evening: Evening, tmp_path: Path) -> None:

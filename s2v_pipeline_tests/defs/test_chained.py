@@ -24,7 +24,7 @@ from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.defs.io_manager import load_value
 from s2v_pipeline.defs.launch import Project, RunOutcome, register, run_here
 from s2v_pipeline_tests import chained_generator
-from s2v_pipeline_tests.conftest import REPOSITORY
+from s2v_pipeline_tests.conftest import REPOSITORY, WITHOUT_GATE
 from s2v_pipeline_tests.generation.contract_cases import missing_modules
 from s2v_pipeline_tests.wan_checkpoint import write_tiny_checkpoint
 
@@ -117,7 +117,9 @@ chunk_s = 2.0
 
 def project_in(folder: Path, chained: Chained, executor: str) -> Project:
     folder.mkdir(exist_ok=True)
-    (folder / "s2v.toml").write_text(f'{chained.settings}\n[cluster]\nexecutor = "{executor}"\nnum_cpus = 2\n')
+    (folder / "s2v.toml").write_text(
+        f'{chained.settings}\n{WITHOUT_GATE}\n[cluster]\nexecutor = "{executor}"\nnum_cpus = 2\n'
+    )
     return Project(folder)
 
 
