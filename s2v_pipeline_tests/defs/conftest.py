@@ -14,6 +14,21 @@ from s2v_pipeline.api import command_source
 from s2v_pipeline.defs.launch import Project, RunOutcome, register, run_here
 
 
+SOAK = (
+    "test_a_killed_run_goes_on_from_its_last_chunk[wan_s2v-in_process]",
+    "test_a_killed_worker_is_replaced_and_goes_on_with_the_carry[wan_s2v]",
+)
+"""A minute each, for processes that import torch; the small chained generator shows the same in every run."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what `scripts/run_marked_tests soak` runs in place of the full run."""
+    for item in items:
+        if item.name in SOAK:
+            item.add_marker(pytest.mark.soak)
+
+
 @dataclass(frozen=True)
 class MadeSample:
     """The sample's video and how to look at it again."""
