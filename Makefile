@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 # Twice --quiet: errors alone. The version check would be a request for nothing.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -q -m "not gpu and not soak and not browser"
-GRAPH_TESTS := s2v_pipeline_tests/defs s2v_pipeline_tests/cluster s2v_pipeline_tests/test_up.py
+GRAPH_TESTS := s2v_pipeline_tests/defs s2v_pipeline_tests/test_up.py
 WHAT_IS_INSTALLED := pyproject.toml constraints.txt
 
 help:
@@ -27,7 +27,7 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/s2v demo
 
-# Two runs side by side: what starts Ray and Dagster waits for processes most of its time, the rest needs one core.
+# Two runs side by side: what runs the whole graph waits for processes most of its time, the rest needs one core.
 test: lint check-definitions
 	@report=$$(mktemp); trap 'rm -f "$$report"' EXIT; \
 	$(PYTEST) $(GRAPH_TESTS) >"$$report" 2>&1 & graph=$$!; \
