@@ -15,6 +15,7 @@ from s2v_pipeline.defs.launch import Project, RunOutcome, register, run_here
 
 SOAK = (
     "test_a_killed_run_goes_on_from_its_last_chunk[wan_s2v-in_process]",
+    "test_a_killed_run_goes_on_from_its_last_chunk[wan_s2v-ray]",
     "test_a_killed_worker_is_replaced_and_goes_on_with_the_carry[wan_s2v]",
 )
 """A minute each, for processes that import torch; the small chained generator shows the same in every run."""
