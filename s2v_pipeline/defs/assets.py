@@ -233,7 +233,7 @@ def rendered_clips(
     phoneme_alignments: pd.DataFrame,
     chunk_latents: ChunkManifest,
 ) -> dg.MaterializeResult[ChunkManifest]:
-    """One H.264 clip a chunk, drawn and encoded on Ray.
+    """One clip a chunk in the delivered codec, drawn and encoded on Ray.
 
     The only time that the picture is encoded with loss. A clip that was made once is found and not made again.
     """

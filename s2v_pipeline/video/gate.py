@@ -10,6 +10,7 @@ to measure at all (no face, no sound) is a fault of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from s2v_pipeline.gate_settings import GateSettings
 from s2v_pipeline.video.inspection import Expected, Inspection
@@ -254,8 +255,8 @@ _SAMPLE_MS = 0.13  # a sample of the lowest rate, 8 kHz, is 0.125 ms
 _EDIT_LIST_MS = 1.0  # many writers of MP4 state lengths in whole ms
 
 
-def _float(value: object) -> float | None:
-    return None if value is None else float(value)  # type: ignore[arg-type]
+def _float(value: Fraction | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _if_none(value: float | None, why: str) -> str:

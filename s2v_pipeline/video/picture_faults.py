@@ -37,8 +37,8 @@ class PictureFaults:
         likeness_usual: median of the same.
         cadence: change of the stillest in a rhythm of 2 to 5 frames over the usual; 1 where motion is even, near 0
             where frames are repeated or swapped in turn.
-        brightness_off: mean luma less the reference's, of the frame that is off most.
-        colour_off: largest difference of a mean colour channel from the reference's after brightness is taken out.
+        brightness_off: how far the usual (median) frame's mean brightness is from the reference's.
+        colour_off: largest difference of a mean colour channel from the reference's, usual frame, brightness taken out.
         drift: largest change of a mean colour channel between the first and any later second.
         bar_share: largest flat bar at a side that the reference has not.
         flat_more: median share of flat pixels, less the reference's.
