@@ -124,6 +124,10 @@ class ClusterSettings(Group):
         "software", description="auto: a graphics card's where one works (faster, larger files), else software"
     )
     task_retries: int = Field(3, ge=0, description="times a chunk is redone when its worker dies")
+    gpus_per_video: int = Field(1, ge=1, le=8, description="GPUs of one host that make each chunk together (wan_s2v)")
+    rank_timeout_s: float = Field(
+        120, gt=0, description="GPUs that make a chunk together give up when one does not answer for so long"
+    )
     connect_timeout_s: float = Field(5, gt=0, description="for the TCP probe of `address` before Ray is asked")
 
 

@@ -30,7 +30,10 @@ BASE = (
 )
 
 # What crosses the border between generators and the rest.
-GENERATOR_VALUES = ("generation.protocol", "generation.profile", "generation.spec", "generation.framed_portrait")
+GENERATOR_VALUES = (
+    *("generation.protocol", "generation.profile", "generation.spec", "generation.ranks"),
+    "generation.framed_portrait",
+)
 
 # Row: what a module, or all modules of a folder, may import besides itself. The longest name that fits a module is its
 # row, so a line for a single module is an exception from its folder's line.
@@ -68,6 +71,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "generation.protocol": (*BASE, "chunks"),
     "generation.profile": (*BASE, "chunks"),
     "generation.spec": BASE,
+    "generation.ranks": BASE,
     "generation.framed_portrait": (*BASE, "chunks"),
     "generation.portrait": (*BASE, "chunks", "faces", "alignment.phonemes", *GENERATOR_VALUES),
     "generation.wan_s2v": (*BASE, "chunks", "inputs.picture_size", *GENERATOR_VALUES),

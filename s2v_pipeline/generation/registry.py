@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.generation.profile import GeneratorProfile
 from s2v_pipeline.generation.protocol import Generator
+from s2v_pipeline.generation.ranks import Rank
 from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.setting_groups import Settings
 
@@ -25,7 +26,8 @@ class _Entry:
     """Modules of one generator.
 
     Attributes:
-        factory_module: has `make_generator(spec)`, which is cheap: weights are loaded when the first chunk needs them.
+        factory_module: has `make_generator(spec)`, which is cheap: weights are loaded when the first chunk needs them;
+            where several GPUs can make one chunk, also `join_ranks(rank)`.
         profile_module: is a `GeneratorProfile`.
     """
 
@@ -113,6 +115,24 @@ def import_generator(name: str) -> None:
     """
     _check_installed(name)
     importlib.import_module(_entry(name).factory_module)
+
+
+def join_ranks(name: str, rank: Rank) -> None:
+    """Make this process one of those that make chunks together; returns when all have joined.
+
+    Raises:
+        SettingsError: no generator has this name, what it needs is not installed, or it works on one GPU alone.
+        ClusterError: the others did not come in time.
+    """
+    _check_installed(name)
+    module = importlib.import_module(_entry(name).factory_module)
+    if not hasattr(module, "join_ranks"):
+        raise SettingsError(
+            f"the generator {name} makes a chunk in one process",
+            got=f"{rank.n_ranks} processes",
+            cure="Leave cluster.gpus_per_video out.",
+        )
+    module.join_ranks(rank)
 
 
 def _check_installed(name: str) -> None:

@@ -73,8 +73,8 @@ def chunk_plan(n_frames: int, settings: Settings) -> ChunkPlan:
 
 
 def n_gpus(settings: Settings) -> int:
-    """One, unless the CPU is asked for."""
-    return 0 if settings.wan.device == "cpu" else 1
+    """As many as the settings give to one video, unless the CPU is asked for."""
+    return 0 if settings.wan.device == "cpu" else settings.cluster.gpus_per_video
 
 
 def words_understood(prompt: str) -> tuple[str, ...]:
