@@ -109,6 +109,9 @@ class WanSettings(Group):
     vae_tiling: Literal["auto", "on", "off"] = Field("auto", description="decode in tiles: less memory, more time")
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="auto and cuda ask the cluster for a GPU")
     attention: Literal["auto", "cudnn", "flash", "math"] = Field("auto", description="kernel; auto takes the fastest")
+    split: Literal["auto", "sequence", "guidance"] = Field(
+        "auto", description="what several GPUs share first: tokens, or the two runs of a guided step (auto, if guided)"
+    )
 
 
 class ClusterSettings(Group):

@@ -30,10 +30,13 @@ from s2v_pipeline.generation.wan_s2v.loading import parse_loras, weights_folder
 from s2v_pipeline.generation.wan_s2v.models import LoadedModels
 from s2v_pipeline.generation.wan_s2v.pipeline import NEGATIVE_PROMPT
 from s2v_pipeline.generation.wan_s2v.profile import FIRST_FRAMES_DROPPED, FPS
+from s2v_pipeline.generation.wan_s2v.ranks import join_ranks
 from s2v_pipeline.generation.wan_s2v.sampling import LATENT_CHANNELS, Sampling, make_noise
 from s2v_pipeline.generation.wan_s2v.speech_features import features_for_frames, normalise
 from s2v_pipeline.media import FrameBatch
 from s2v_pipeline.setting_groups import WanSettings
+
+__all__ = ["CONTEXT", "MOTION", "VIDEO", "WanGenerator", "join_ranks", "make_generator"]
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ _MAX_BATCH_BYTES = 60_000_000
 _SEED_BITS = 63  # torch's generators take signed 64-bit seeds
 _TAIL_FRAMES = tail_frames("aligned")
 # Settings that change no pixel beyond rounding, and those that the fingerprint holds in another form.
-_NOT_IN_FINGERPRINT = {"weights", "loras", "device", "offload", "compile", "attention"}
+_NOT_IN_FINGERPRINT = {"weights", "loras", "device", "offload", "compile", "attention", "split"}
 
 
 class WanGenerator:
@@ -136,8 +139,10 @@ class WanGenerator:
             # 4. what the next chunk continues
             next_carry = None
             if not request.is_last:
-                pixels = self._models.decode(context, latents)[:, _dropped(request) :][:, : len(request.frames)]
-                next_motion = self._models.encode(continued_motion(None, pixels, motion_frames=MOTION_FRAMES))
+                pixels = self._models.decode(context, latents, by_all_ranks=True)
+                shown = pixels[:, _dropped(request) :][:, : len(request.frames)]
+                to_continue = continued_motion(None, shown, motion_frames=MOTION_FRAMES)
+                next_motion = self._models.encode(to_continue, by_all_ranks=True)
                 key = request.key(self.fingerprint, "" if carry is None else carry.key)
                 next_carry = Carry(key, {MOTION: _array(next_motion)})
         latents_by_name = {VIDEO: _array(latents), CONTEXT: _array(context)}

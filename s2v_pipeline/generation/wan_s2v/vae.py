@@ -16,6 +16,7 @@ from torch import nn
 from s2v_pipeline.errors import GenerationError, WeightsError
 from s2v_pipeline.generation.wan_s2v.checkpoint import read_json
 from s2v_pipeline.generation.wan_s2v.fused_norm import NormSilu, compiled_norm_silu, norm_silu
+from s2v_pipeline.generation.wan_s2v.ranks import Peers
 from s2v_pipeline.generation.wan_s2v.shards import DTYPES, read_header, stream_tensors
 from s2v_pipeline.generation.wan_s2v.vae_names import (
     CHANNEL_STEPS,
@@ -27,6 +28,7 @@ from s2v_pipeline.generation.wan_s2v.vae_names import (
     official_vae_to_diffusers,
     vae_skeleton,
 )
+from s2v_pipeline.generation.wan_s2v.vae_rows import Rows
 from s2v_pipeline.generation.wan_s2v.vae_tail import decoder_steps, encoder_steps, plan_stages, stage_reaches, walk
 from s2v_pipeline.generation.wan_s2v.vae_tiles import LATENT_PX, Tiling, run_in_tiles
 
@@ -92,7 +94,12 @@ class WanVae:
 
     @torch.no_grad()
     def encode(
-        self, pixels: torch.Tensor, *, tiling: Tiling | None = None, block_latents: int = BLOCK_LATENTS
+        self,
+        pixels: torch.Tensor,
+        *,
+        tiling: Tiling | None = None,
+        block_latents: int = BLOCK_LATENTS,
+        peers: Peers | None = None,
     ) -> torch.Tensor:
         """The mode of the latents' distribution, normalised with the official mean and deviation.
 
@@ -100,6 +107,7 @@ class WanVae:
             pixels: [3, 1 + 4k, height, width] in -1..1, height and width multiples of 8.
             tiling: None: whole frames. Else approximate, see `Tiling`.
             block_latents: latents computed at once; bounds memory and changes no result.
+            peers: who share the work on whole frames; each has all the pixels, and gets all of the result.
 
         Returns:
             [16, 1 + k, height / 8, width / 8] float32, on the model's device.
@@ -113,15 +121,20 @@ class WanVae:
             rule = "pixels must be [3, 1 + 4k frames, height, width], height and width multiples of 8"
             raise GenerationError(rule, got=str(list(pixels.shape)), cure="Pad the frames and crop the picture.")
 
+        rows = _rows(peers, tiling, pixels.shape[2] // LATENT_PX)
+
         def encode_tile(tile: torch.Tensor) -> torch.Tensor:
-            steps = encoder_steps(self.model.encoder, self._norm_silu)
+            steps = encoder_steps(self.model.encoder, self._norm_silu, rows=rows)
+            if rows is not None:
+                tile = rows.own(tile)
             first, later = tile.split([1, tile.shape[1] - 1], dim=1)
             blocks = [block for block in later.split(block_latents * LATENT_FRAMES, dim=1) if block.shape[1]]
             # The first latent goes with the first block: alone it would be a walk for one frame.
             blocks[:1] = [torch.cat([first, *blocks[:1]], dim=1)]
             moments = [walk(steps, self._batch(block)) for block in blocks]
             joined = torch.cat([each for each in moments if each is not None], dim=2)
-            return self.model.quant_conv(joined)[0, :LATENT_CHANNELS].float()
+            moments_of_tile = self.model.quant_conv(joined)[0, :LATENT_CHANNELS].float()
+            return moments_of_tile if rows is None else rows.whole(moments_of_tile)
 
         latents = run_in_tiles(encode_tile, pixels, tiling, px_in=LATENT_PX, px_out=1)
         return (latents - self._mean.to(latents.device)) / self._std.to(latents.device)
@@ -151,6 +164,7 @@ class WanVae:
         *,
         tiling: Tiling | None = None,
         block_latents: int = BLOCK_LATENTS,
+        peers: Peers | None = None,
     ) -> torch.Tensor:
         """The frames of `latents` when they follow `context`: exactly the last 4n of `decode` of both.
 
@@ -161,6 +175,7 @@ class WanVae:
             latents: [16, n, h, w], n at least 1.
             tiling: None: whole frames. Else approximate, see `Tiling`.
             block_latents: latents computed at once; bounds memory and changes no result.
+            peers: who share the work on whole frames; each has all the latents, and gets all of the result.
 
         Returns:
             [3, 4n, 8h, 8w] float32 in -1..1, on the model's device.
@@ -176,11 +191,16 @@ class WanVae:
             raise GenerationError(rule, got=got, cure="Encode the context at the size of the new latents.")
         first_frame = _n_frames(context.shape[1])
         joined = torch.cat([context.to(self.device, torch.float32), latents.to(self.device, torch.float32)], dim=1)
-        return self._decode_from(first_frame, joined, tiling, block_latents)
+        return self._decode_from(first_frame, joined, tiling, block_latents, peers)
 
     @torch.no_grad()
     def _decode_from(
-        self, first_frame: int, latents: torch.Tensor, tiling: Tiling | None, block_latents: int
+        self,
+        first_frame: int,
+        latents: torch.Tensor,
+        tiling: Tiling | None,
+        block_latents: int,
+        peers: Peers | None = None,
     ) -> torch.Tensor:
         _check_latents(latents)
         _check_block(block_latents)
@@ -188,8 +208,12 @@ class WanVae:
         spans = plan_stages(stage_reaches(decoder), first_frame, upsample_reach=_UPSAMPLE_REACH)
         n_frames = _n_frames(latents.shape[1]) - first_frame
 
+        rows = _rows(peers, tiling, latents.shape[2])
+
         def decode_tile(tile: torch.Tensor) -> torch.Tensor:
-            steps = decoder_steps(decoder, spans, self._norm_silu, upsample_reach=_UPSAMPLE_REACH)
+            steps = decoder_steps(decoder, spans, self._norm_silu, upsample_reach=_UPSAMPLE_REACH, rows=rows)
+            if rows is not None:
+                tile = rows.own(tile)
             frames: torch.Tensor | None = None
             n_done = 0
             for block in tile[:, spans[0].taken_from :].split(block_latents, dim=1):
@@ -204,7 +228,8 @@ class WanVae:
                 n_done += made.shape[2]
             assert frames is not None  # noqa: S101 (every plan ends with the last latent's frames)
             assert n_done == n_frames  # noqa: S101
-            return frames.clamp_(-1, 1)
+            frames = frames.clamp_(-1, 1)
+            return frames if rows is None else rows.whole(frames)
 
         return run_in_tiles(decode_tile, latents, tiling, px_in=1, px_out=LATENT_PX)
 
@@ -212,6 +237,13 @@ class WanVae:
         """[channels, frames, height, width] -> a batch of one in the model's type, device and memory format."""
         layout = torch.channels_last_3d if self._channels_last else torch.contiguous_format
         return block.to(self.device, self.dtype)[None].contiguous(memory_format=layout)
+
+
+def _rows(peers: Peers | None, tiling: Tiling | None, latent_rows: int) -> Rows | None:
+    """How whole frames are shared; tiles are not, nor frames with fewer rows than there are peers."""
+    if peers is None or tiling is not None or latent_rows < peers.n:
+        return None
+    return Rows(peers, latent_rows)
 
 
 def _n_frames(n_latents: int) -> int:
