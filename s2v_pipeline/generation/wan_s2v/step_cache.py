@@ -44,10 +44,14 @@ class StepCache:
     def reuse(self, after_first: Tensor) -> Tensor | None:
         """The hidden state after all blocks, from this step's state after block 0; None if it must be computed."""
         self._step += 1
-        if self._step not in self._always and self._first_output is not None and self._rest is not None:
-            if self._change(after_first, self._first_output) < self._threshold:
-                self.n_reused += 1
-                return after_first + self._rest
+        if (
+            self._step not in self._always
+            and self._first_output is not None
+            and self._rest is not None
+            and self._change(after_first, self._first_output) < self._threshold
+        ):
+            self.n_reused += 1
+            return after_first + self._rest
         self._pending = after_first
         return None
 

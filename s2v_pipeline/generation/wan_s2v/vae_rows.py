@@ -66,7 +66,8 @@ class Rows:
 
     def _scale(self, rows: int, latent_rows: int) -> int:
         scale, rest = divmod(rows, latent_rows)
-        assert scale and not rest  # noqa: S101 (the VAE only doubles and halves)
+        if rest or not scale:
+            raise ValueError(f"rows must be a multiple of the {latent_rows} latent rows; got {rows}")
         return scale
 
 

@@ -192,9 +192,10 @@ class UpsampleStep:
     def _enlarge(self, frames: torch.Tensor) -> torch.Tensor:
         # diffusers goes through float32 here; repeating values is exact in every type.
         enlarged = functional.interpolate(frames, scale_factor=2.0, mode="nearest-exact")
-        padding = self._conv.padding
+        height, width = (side // 2 for side in self._conv.kernel_size)
+        padding = (height, width)
         if self._rows is not None:
-            enlarged, padding = self._rows.with_edges(enlarged, above=1, below=1), (0, padding[1])
+            enlarged, padding = self._rows.with_edges(enlarged, above=1, below=1), (0, width)
         return functional.conv2d(enlarged, self._conv.weight, self._conv.bias, padding=padding)
 
 
