@@ -10,6 +10,7 @@ import importlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 from s2v_pipeline.generation.ranks import Rank
@@ -143,11 +144,19 @@ class InProcessExecutor:
         """Nothing to free."""
 
 
-def make_executor(settings: ClusterSettings, warm_up: Callable[[], None] | None = None) -> ChunkExecutor:
-    """The executor that the settings name; not started. `warm_up` is what its new workers do first."""
+def make_executor(
+    settings: ClusterSettings, warm_up: Callable[[], None] | None = None, shared_folder: Path | None = None
+) -> ChunkExecutor:
+    """The executor that the settings name; not started.
+
+    Args:
+        settings: which one.
+        warm_up: what its new workers do first.
+        shared_folder: where the files of a Ray that runs share lie.
+    """
     if settings.executor == "in_process":
         return InProcessExecutor()
     # Ray is imported only by those who use it: it costs most of a second.
     ray_executor = importlib.import_module("s2v_pipeline.cluster.ray_executor")
-    executor: ChunkExecutor = ray_executor.RayExecutor(settings, warm_up)
+    executor: ChunkExecutor = ray_executor.RayExecutor(settings, warm_up, shared_folder=shared_folder)
     return executor

@@ -23,7 +23,7 @@ from s2v_pipeline.generation.ranks import Rank
 _log = logging.getLogger(__name__)
 
 _REASON_S = 3.0
-"""When one rank fails, the others mostly do, too: of one cause, or because it is gone. So long is waited for them, since
+"""When one rank fails, the others mostly do, too: of one cause, or because it is gone. They are waited for so long, as
 only one of them may know the reason."""
 
 

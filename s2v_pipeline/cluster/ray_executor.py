@@ -9,32 +9,29 @@ Ray is imported inside functions: definitions and code servers load without it.
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from s2v_pipeline.cluster.executor import ExecutorInfo, ResultT, Task
 from s2v_pipeline.cluster.gang import Gang
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.ordered_worker import GpuError, OrderedWorker
-from s2v_pipeline.cluster.rank_group import MULTICAST_OFF, NAMESPACE, GroupSize
+from s2v_pipeline.cluster.rank_group import NAMESPACE, GroupSize
+from s2v_pipeline.cluster.ray_environment import set_environment
+from s2v_pipeline.cluster.shared_ray import SHARED, SharedRay
 from s2v_pipeline.cluster.task_results import POLL_S, task_result
+from s2v_pipeline.cluster.versions import check_same, own_versions
 from s2v_pipeline.errors import ClusterError, S2VError
 from s2v_pipeline.setting_groups import ClusterSettings
 
 _log = logging.getLogger(__name__)
 
 _BYTES_PER_MB = 1 << 20
-# Since 2.59 Ray decides by the presence of a token file whether it authenticates; processes of one cluster must agree,
-# so the mode is always said. A cluster without authentication needs RAY_AUTH_MODE=disabled in the environment.
-_AUTH_MODE_VARIABLE = "RAY_AUTH_MODE"
-_AUTH_TOKEN_VARIABLE = "RAY_AUTH_TOKEN"  # noqa: S105 (a name, not a secret)
-_DEFAULT_AUTH_MODE = "token"
-_TOKEN_BYTES = 32
+_INIT: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
 
 
 class RayExecutor:
@@ -46,13 +43,20 @@ class RayExecutor:
     Args:
         settings: where the cluster is and how often a task is redone.
         warm_up: picklable; run once for each CPU of a local Ray as soon as it is there.
+        shared_folder: where the files of a shared Ray lie; needed where the settings ask for one.
         local_gpus: GPUs that a local Ray takes the machine to have; None lets Ray count them.
     """
 
     def __init__(
-        self, settings: ClusterSettings, warm_up: Callable[[], None] | None = None, *, local_gpus: int | None = None
+        self,
+        settings: ClusterSettings,
+        warm_up: Callable[[], None] | None = None,
+        *,
+        shared_folder: Path | None = None,
+        local_gpus: int | None = None,
     ) -> None:
         self._settings = settings
+        self._shared = None if shared_folder is None else SharedRay(shared_folder)
         self._local_gpus = local_gpus
         self._warm_up = warm_up
         self._thread: threading.Thread | None = None
@@ -78,10 +82,15 @@ class RayExecutor:
 
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return ExecutorInfo(
-            kind="ray (local)" if self._owns_cluster else "ray",
+            kind=self._kind(),
             address=ray.get_runtime_context().gcs_address,
             n_cpus=int(resources.get("CPU", 0)),
         )
+
+    def _kind(self) -> str:
+        if self._owns_cluster:
+            return "ray (local)"
+        return "ray (shared)" if self._settings.address == SHARED else "ray"
 
     def run(
         self,
@@ -180,7 +189,6 @@ class RayExecutor:
         """Connect, then live until `stop`: the kernel ends a local Ray's processes when the thread that started them
         ends (PR_SET_PDEATHSIG is about threads), which is also why no Ray outlives a killed run."""
         try:
-            _set_environment(local=self._settings.address is None)
             self._connect()
         except S2VError as error:
             self._error = error
@@ -198,45 +206,59 @@ class RayExecutor:
             import ray
 
             ray.shutdown()
+        if self._shared is not None:
+            self._shared.leave()
 
     def _connect(self) -> None:
-        import ray
-
         started_at = time.monotonic()
-        common: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
         if self._settings.address is None:
-            ray.init(
-                address="local",
-                num_cpus=self._settings.num_cpus,
-                num_gpus=self._local_gpus,
-                include_dashboard=False,
-                object_store_memory=self._settings.object_store_mb * _BYTES_PER_MB,
-                **common,
-            )
-            self._owns_cluster = True
-            if self._warm_up is not None:
-                # Workers start, and load what chunks need, while the audio is still analysed.
-                warm_up: Any = ray.remote(num_cpus=1)(_call)
-                for _ in range(int(ray.cluster_resources().get("CPU", 1))):  # type: ignore[no-untyped-call]
-                    warm_up.remote(self._warm_up)
+            self._start_local()
+        elif self._settings.address == SHARED:
+            self._join_shared()
         else:
-            _probe(self._settings.address, self._settings.connect_timeout_s)
-            ray.init(address=self._settings.address, **common)
+            self._join(self._settings.address)
         _log.info("Ray is ready after %.1f s", time.monotonic() - started_at)
 
+    def _start_local(self) -> None:
+        set_environment(local=True)
+        import ray
 
-def _set_environment(*, local: bool) -> None:
-    """Variables that Ray reads when it is imported and hands to the processes that it starts."""
-    os.environ.setdefault(_AUTH_MODE_VARIABLE, _DEFAULT_AUTH_MODE)
-    # Ray reports usage to a server on the internet unless told not to; a pipeline on private speech must not.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray announces a change of how CPU-only workers see GPUs; saying the new behaviour silences the warning.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if local:
-        for name, value in MULTICAST_OFF.items():
-            os.environ.setdefault(name, value)
-        # A local Ray is this process's own: a token that nobody else has, and no file in the home folder.
-        os.environ.setdefault(_AUTH_TOKEN_VARIABLE, secrets.token_hex(_TOKEN_BYTES))
+        ray.init(
+            address="local",
+            num_cpus=self._settings.num_cpus,
+            num_gpus=self._local_gpus,
+            include_dashboard=False,
+            object_store_memory=self._settings.object_store_mb * _BYTES_PER_MB,
+            **_INIT,
+        )
+        self._owns_cluster = True
+        if self._warm_up is not None:
+            # Workers start, and load what chunks need, while the audio is still analysed.
+            warm_up: Any = ray.remote(num_cpus=1)(_call)
+            for _ in range(int(ray.cluster_resources().get("CPU", 1))):  # type: ignore[no-untyped-call]
+                warm_up.remote(self._warm_up)
+
+    def _join_shared(self) -> None:
+        if self._shared is None:
+            raise ClusterError(
+                f"cluster.address = {SHARED!r} needs a project folder", got="none", cure="Start it from a project."
+            )
+        record = self._shared.join(self._settings, local_gpus=self._local_gpus)
+        set_environment(local=False, token=self._shared.token())
+        _probe(record.address, self._settings.connect_timeout_s)
+        import ray
+
+        ray.init(address=record.address, **_INIT)
+
+    def _join(self, address: str) -> None:
+        _probe(address, self._settings.connect_timeout_s)
+        set_environment(local=False)
+        import ray
+
+        ray.init(address=address, **_INIT)
+        cure = "Install the same on all machines of the cluster, and restart its Ray."
+        there: Any = ray.remote(num_cpus=0)(own_versions)
+        check_same(own_versions(), ray.get(there.remote()), cure=cure)
 
 
 def _call(warm_up: Callable[[], None]) -> None:
