@@ -60,6 +60,19 @@ class SplitTask(Protocol[ResultT_co]):
 
 
 @dataclass(frozen=True)
+class WarmKey:
+    """What a worker has loaded that may serve other runs.
+
+    Attributes:
+        key: of everything that loading depends on; workers with another one are of no use.
+        label: for people.
+    """
+
+    key: str
+    label: str
+
+
+@dataclass(frozen=True)
 class ExecutorInfo:
     """What a run's metadata says about where its chunks were made."""
 
@@ -87,6 +100,7 @@ class ChunkExecutor(Protocol):
         *,
         in_order: bool = False,
         n_gpus: int = 0,
+        warm: WarmKey | None = None,
     ) -> list[ResultT]:
         """Results of all tasks; `on_done` is called in the caller's thread as each one ends.
 
@@ -97,6 +111,8 @@ class ChunkExecutor(Protocol):
                 and done side by side in any order.
             n_gpus: GPUs that the worker takes; more than 0 only with `in_order`. With 2 and more the worker is as many
                 processes on one host, which do each `SplitTask` together; the first of them does all others alone.
+            warm: what the worker loads. With GPUs, in a cluster that outlives the run, such a worker serves the runs
+                that follow, one task of each run in turn.
 
         Raises:
             ClusterError: workers or GPUs could not be had, or workers died more often than the settings allow.
@@ -126,9 +142,10 @@ class InProcessExecutor:
         *,
         in_order: bool = False,
         n_gpus: int = 0,
+        warm: WarmKey | None = None,
     ) -> list[ResultT]:
         """See `ChunkExecutor.run`; the order is kept in any case, and the process has the GPUs that it has."""
-        del in_order, n_gpus
+        del in_order, n_gpus, warm
         results = []
         for task in tasks:
             result = task.run()

@@ -9,34 +9,33 @@ Ray is imported inside functions: definitions and code servers load without it.
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from s2v_pipeline.cluster.executor import ExecutorInfo, ResultT, Task
+from s2v_pipeline.cluster.executor import ExecutorInfo, ResultT, Task, WarmKey
 from s2v_pipeline.cluster.gang import Gang
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.ordered_worker import GpuError, OrderedWorker
-from s2v_pipeline.cluster.rank_group import NAMESPACE, GroupSize
-from s2v_pipeline.cluster.ray_environment import set_environment
+from s2v_pipeline.cluster.rank_group import GroupSize
+from s2v_pipeline.cluster.ray_connection import check_workers, join, start_local
 from s2v_pipeline.cluster.shared_ray import SHARED, SharedRay
 from s2v_pipeline.cluster.task_results import POLL_S, task_result
-from s2v_pipeline.cluster.versions import check_same, own_versions
+from s2v_pipeline.cluster.warm_worker import WarmWorker, open_pool
 from s2v_pipeline.errors import ClusterError, S2VError
 from s2v_pipeline.setting_groups import ClusterSettings
 
 _log = logging.getLogger(__name__)
 
-_BYTES_PER_MB = 1 << 20
-_INIT: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
+_LEAVE_TIMEOUT_S = 5.0  # for the pool to hear that this run has ended; it would find out by itself
 
 
 class RayExecutor:
-    """Runs each task as a Ray task with one CPU, or all of them in order in one actor (ordered_worker) or
-    in a group of actors with a GPU each (gang).
+    """Runs each task as a Ray task with one CPU, or all of them in order: in one actor (ordered_worker), in
+    a group of actors with a GPU each (gang), or in one that was there before the run and stays (warm_worker).
 
     `start` connects in a background thread, so that a local Ray comes up while the audio is analysed.
 
@@ -58,6 +57,8 @@ class RayExecutor:
         self._settings = settings
         self._shared = None if shared_folder is None else SharedRay(shared_folder)
         self._local_gpus = local_gpus
+        self._run_id = uuid.uuid4().hex
+        self._pool: Any = None
         self._warm_up = warm_up
         self._thread: threading.Thread | None = None
         self._connected = threading.Event()
@@ -99,6 +100,7 @@ class RayExecutor:
         *,
         in_order: bool = False,
         n_gpus: int = 0,
+        warm: WarmKey | None = None,
     ) -> list[ResultT]:
         """See `ChunkExecutor.run`; a task whose worker dies is redone `task_retries` times."""
         if n_gpus and not in_order:
@@ -113,7 +115,7 @@ class RayExecutor:
         try:
             with Interrupts() as interrupts:
                 if in_order:
-                    return self._run_in_order(tasks, on_done, n_gpus, interrupts)
+                    return self._run_in_order(tasks, on_done, self._worker(n_gpus, warm, interrupts))
                 return self._run_side_by_side(tasks, on_done, interrupts)
         except GpuError:
             raise  # Ray itself is well
@@ -123,29 +125,50 @@ class RayExecutor:
             raise
 
     def _run_in_order(
-        self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None], n_gpus: int, interrupts: Interrupts
+        self,
+        tasks: Sequence[Task[ResultT]],
+        on_done: Callable[[ResultT], None],
+        to_use: OrderedWorker | Gang | WarmWorker,
     ) -> list[ResultT]:
-        # A local Ray has nothing else to do meanwhile, and gives its workers as many threads as CPUs.
-        n_cpus = max(1, self.info().n_cpus // max(1, n_gpus)) if self._owns_cluster else 1
         results = []
-        with self._worker(n_cpus, n_gpus, interrupts) as worker:
+        with to_use as worker:
             for task in tasks:
                 result = worker.run(task)
                 on_done(result)
                 results.append(result)
         return results
 
-    def _worker(self, n_cpus: int, n_gpus: int, interrupts: Interrupts) -> OrderedWorker | Gang:
-        retries = self._settings.task_retries
+    def _worker(self, n_gpus: int, warm: WarmKey | None, interrupts: Interrupts) -> OrderedWorker | Gang | WarmWorker:
+        # A local Ray has nothing else to do meanwhile, and gives its workers as many threads as CPUs.
+        n_cpus = max(1, self.info().n_cpus // max(1, n_gpus)) if self._owns_cluster else 1
+        retries, timeout_s = self._settings.task_retries, self._settings.rank_timeout_s
+        size = GroupSize(n_gpus, n_cpus)
+        # Without a GPU an idle worker would hold nothing but CPUs and memory that the others need.
+        if warm is not None and n_gpus and self._settings.address is not None:
+            return WarmWorker(
+                self._open_pool(),
+                self._run_id,
+                warm,
+                size,
+                idle_s=self._settings.idle_s,
+                task_retries=retries,
+                rank_timeout_s=timeout_s,
+                interrupts=interrupts,
+            )
         if n_gpus <= 1:
             return OrderedWorker(n_cpus=n_cpus, n_gpus=n_gpus, task_retries=retries, interrupts=interrupts)
         return Gang(
-            GroupSize(n_gpus, n_cpus),
+            size,
             is_foreign=not self._owns_cluster,
             task_retries=retries,
-            rank_timeout_s=self._settings.rank_timeout_s,
+            rank_timeout_s=timeout_s,
             interrupts=interrupts,
         )
+
+    def _open_pool(self) -> Any:
+        if self._pool is None:
+            self._pool = open_pool()
+        return self._pool
 
     def _run_side_by_side(
         self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None], interrupts: Interrupts
@@ -205,6 +228,9 @@ class RayExecutor:
             self._released.wait()
             import ray
 
+            if self._pool is not None:
+                ray.wait([self._pool.leave.remote()], timeout=_LEAVE_TIMEOUT_S)
+                self._pool = None
             ray.shutdown()
         if self._shared is not None:
             self._shared.leave()
@@ -212,58 +238,17 @@ class RayExecutor:
     def _connect(self) -> None:
         started_at = time.monotonic()
         if self._settings.address is None:
-            self._start_local()
+            start_local(self._settings, self._local_gpus, self._warm_up)
+            self._owns_cluster = True
         elif self._settings.address == SHARED:
-            self._join_shared()
+            if self._shared is None:
+                raise ValueError(f"cluster.address = {SHARED!r} needs a folder for its files")
+            record = self._shared.join(self._settings, local_gpus=self._local_gpus)
+            join(record.address, self._settings, token=self._shared.token())
         else:
-            self._join(self._settings.address)
+            join(self._settings.address, self._settings)
+            check_workers()
         _log.info("Ray is ready after %.1f s", time.monotonic() - started_at)
-
-    def _start_local(self) -> None:
-        set_environment(local=True)
-        import ray
-
-        ray.init(
-            address="local",
-            num_cpus=self._settings.num_cpus,
-            num_gpus=self._local_gpus,
-            include_dashboard=False,
-            object_store_memory=self._settings.object_store_mb * _BYTES_PER_MB,
-            **_INIT,
-        )
-        self._owns_cluster = True
-        if self._warm_up is not None:
-            # Workers start, and load what chunks need, while the audio is still analysed.
-            warm_up: Any = ray.remote(num_cpus=1)(_call)
-            for _ in range(int(ray.cluster_resources().get("CPU", 1))):  # type: ignore[no-untyped-call]
-                warm_up.remote(self._warm_up)
-
-    def _join_shared(self) -> None:
-        if self._shared is None:
-            raise ClusterError(
-                f"cluster.address = {SHARED!r} needs a project folder", got="none", cure="Start it from a project."
-            )
-        record = self._shared.join(self._settings, local_gpus=self._local_gpus)
-        set_environment(local=False, token=self._shared.token())
-        _probe(record.address, self._settings.connect_timeout_s)
-        import ray
-
-        ray.init(address=record.address, **_INIT)
-
-    def _join(self, address: str) -> None:
-        _probe(address, self._settings.connect_timeout_s)
-        set_environment(local=False)
-        import ray
-
-        ray.init(address=address, **_INIT)
-        cure = "Install the same on all machines of the cluster, and restart its Ray."
-        there: Any = ray.remote(num_cpus=0)(own_versions)
-        check_same(own_versions(), ray.get(there.remote()), cure=cure)
-
-
-def _call(warm_up: Callable[[], None]) -> None:
-    """What a new worker runs first; Ray takes functions alone."""
-    warm_up()
 
 
 def _run_task(task: Task[ResultT]) -> ResultT:
@@ -273,22 +258,3 @@ def _run_task(task: Task[ResultT]) -> ResultT:
     # One CPU was asked for: OpenCV's own threads would fight with the other workers.
     cv2.setNumThreads(1)
     return task.run()
-
-
-def _probe(address: str, timeout_s: float) -> None:
-    """Fail at once where nobody listens; Ray itself would try for over ten minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        raise ClusterError(
-            "cluster.address must be host:port",
-            got=repr(address),
-            cure="Take the address that `ray start --head` printed, e.g. 10.0.0.1:6379.",
-        )
-    try:
-        socket.create_connection((host, int(port)), timeout=timeout_s).close()
-    except OSError as error:
-        raise ClusterError(
-            f"a Ray cluster must listen at cluster.address = {address}",
-            got=f"{type(error).__name__}: {error}",
-            cure="Start it with `ray start --head`, or unset cluster.address to use a local Ray.",
-        ) from error

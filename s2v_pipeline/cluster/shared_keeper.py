@@ -24,6 +24,7 @@ import filelock
 import psutil
 
 from s2v_pipeline.cluster.rank_group import NAMESPACE
+from s2v_pipeline.cluster.ray_connection import BYTES_PER_MB
 from s2v_pipeline.cluster.ray_environment import set_environment
 from s2v_pipeline.cluster.shared_ray import ProcessMark, Record, SharedRay, write_record
 from s2v_pipeline.cluster.versions import own_versions
@@ -31,7 +32,6 @@ from s2v_pipeline.cluster.versions import own_versions
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
-_BYTES_PER_MB = 1 << 20
 # Without one of these the rest is of no use.
 _VITAL = ("gcs_server", "raylet")
 _KILL_WAIT_S = 5.0
@@ -55,7 +55,7 @@ def keep(folder: Path, options: dict[str, Any]) -> None:
         num_cpus=options["num_cpus"],
         num_gpus=options["num_gpus"],
         include_dashboard=options["dashboard"],
-        object_store_memory=options["object_store_mb"] * _BYTES_PER_MB,
+        object_store_memory=options["object_store_mb"] * BYTES_PER_MB,
         namespace=NAMESPACE,
         log_to_driver=False,
         logging_level=logging.ERROR,

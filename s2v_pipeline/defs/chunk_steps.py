@@ -7,11 +7,12 @@ Does not belong here: the assets (assets), running tasks (running).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import dagster as dg
 import pandas as pd
 
-from s2v_pipeline.artifacts import ArtifactStore
+from s2v_pipeline.artifacts import ArtifactStore, content_key
 from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform
 from s2v_pipeline.audio.tracks import analysed_path
 from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
@@ -19,11 +20,14 @@ from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
 from s2v_pipeline.clips.encoders import choose_encoder
 from s2v_pipeline.clips.label import Stamp, make_stamp
+from s2v_pipeline.cluster.executor import WarmKey
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import LATENTS_ASSET, GenerateChunk, RenderClip
+from s2v_pipeline.cluster.versions import own_versions
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import Placement
 from s2v_pipeline.generation.registry import check_generator, generator_profile, load_generator, spec_of
+from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import AlignmentSettings, Settings
 from s2v_pipeline.video.certificate import credentials_at
@@ -146,8 +150,15 @@ def placement_of(settings: Settings, asset: str = LATENTS_ASSET) -> Placement:
     profile = generator_profile(settings.generation.generator)
     n_gpus = profile.n_gpus(settings)
     return Placement(
-        in_order=profile.CHAINED or profile.ONE_WORKER, n_gpus=n_gpus if asset == LATENTS_ASSET else min(1, n_gpus)
+        in_order=profile.CHAINED or profile.ONE_WORKER,
+        n_gpus=n_gpus if asset == LATENTS_ASSET else min(1, n_gpus),
+        warm=_warm_key(spec_of(settings)) if profile.ONE_WORKER else None,
     )
+
+
+def _warm_key(spec: GeneratorSpec) -> WarmKey:
+    # Everything that a worker may keep of a spec; the code, too, as it may change under a cluster that stays up.
+    return WarmKey(content_key({"spec": repr(spec), "code": asdict(own_versions())}), spec.name)
 
 
 def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: list[ChunkFile]) -> ChunkManifest:

@@ -18,7 +18,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.chunks.manifest import ChunkFile
-from s2v_pipeline.cluster.executor import ChunkExecutor, Task
+from s2v_pipeline.cluster.executor import ChunkExecutor, Task, WarmKey
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.errors import AlignmentError, InputError, S2VError, SettingsError, WeightsError
 from s2v_pipeline.progress_bars import PROGRESS_LOGGER
@@ -140,6 +140,7 @@ class Placement:
 
     in_order: bool = False
     n_gpus: int = 0
+    warm: WarmKey | None = None
 
 
 def run_tasks(
@@ -173,4 +174,4 @@ def run_tasks(
         if INTERRUPT_CAME.is_set():
             raise KeyboardInterrupt
 
-    return executor.run(tasks, on_done, in_order=placement.in_order, n_gpus=placement.n_gpus)
+    return executor.run(tasks, on_done, in_order=placement.in_order, n_gpus=placement.n_gpus, warm=placement.warm)
