@@ -174,12 +174,12 @@ def _together(refs: Sequence[Any], task: Task[ResultT], rank_timeout_s: float, i
             interrupts.sleep(POLL_S)
         else:
             interrupts.sleep(POLL_S)
-    for error in errors:
-        if isinstance(error, S2VError) and not isinstance(error, ClusterError):
-            raise error
+    for failed in errors:
+        if isinstance(failed, S2VError) and not isinstance(failed, ClusterError):
+            raise failed
     if errors or pending:
         silent = [str(refs.index(ref)) for ref in pending]
-        reasons = [error.got if isinstance(error, S2VError) else _first_words(error) for error in errors]
+        reasons = [each.got if isinstance(each, S2VError) else _first_words(each) for each in errors]
         if silent:
             reasons.append(f"no answer from rank {', '.join(silent)} when another had ended")
         raise ClusterError(

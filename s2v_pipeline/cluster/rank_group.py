@@ -42,7 +42,7 @@ class RankProcess:
         """host:port of this node that nobody listens at."""
         import ray
 
-        host = ray.util.get_node_ip_address()
+        host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         with socket.socket() as listener:
             listener.bind((host, 0))
             return f"{host}:{listener.getsockname()[1]}"
@@ -197,7 +197,7 @@ def end_all_named(prefix: str) -> int:
     for name in ranks:
         with contextlib.suppress(ValueError):
             ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
-    for placement in placement_group_table().values():  # type: ignore[no-untyped-call]
+    for placement in placement_group_table().values():
         if placement["name"].startswith(f"{prefix}-") and placement["state"] != "REMOVED":
             with contextlib.suppress(ValueError):
                 remove_placement_group(get_placement_group(placement["name"]))
