@@ -40,8 +40,14 @@ def open_pool() -> Any:
     import ray
 
     name = pool_name()
-    options: dict[str, Any] = {"num_cpus": 0, "name": name, "namespace": NAMESPACE, "lifetime": "detached"}
-    return ray.remote(**options, get_if_exists=True)(WarmPoolActor).remote(name)
+    options: dict[str, Any] = {
+        "num_cpus": 0,
+        "name": name,
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+    }
+    return ray.remote(**options)(WarmPoolActor).remote(name)
 
 
 class _Beating(Interrupts):
