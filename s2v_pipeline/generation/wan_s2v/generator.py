@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -107,6 +108,7 @@ class WanGenerator:
         """
         _check(request, carry)
         with self._at_work:
+            parts = _Parts()
             # 1. models, portrait and prompts
             n_generated = _generated_frames(request)
             pipeline = self._models.pipeline_for(request.width_px, request.height_px, n_generated // _LATENT_FRAMES)
@@ -117,6 +119,7 @@ class WanGenerator:
                 request.prompt,
                 self._negative_prompt() if self._sampling.is_guided else None,
             )
+            parts.end("models and prompt")
             # 2. noise, sound, what it continues
             noise = make_noise(
                 request.seed >> (64 - _SEED_BITS),
@@ -126,6 +129,7 @@ class WanGenerator:
             )
             features = self._features(request, n_generated)
             motion = None if carry is None else _latents(carry.tensors[MOTION])
+            parts.end("speech features")
             # 3. denoise
             latents = pipeline.sample(
                 video,
@@ -136,17 +140,26 @@ class WanGenerator:
                 on_step=_StepLog(request.input_id, request.index),
             )
             context = video.reference if motion is None else motion
-            # 4. what the next chunk continues
+            parts.end("denoise")
+            # 4. frames, and what the next chunk continues
+            pixels = self._models.decode(context, latents, by_all_ranks=True)
+            shown = pixels[:, _dropped(request) :][:, : len(request.frames)]
+            parts.end("decode")
             next_carry = None
             if not request.is_last:
-                pixels = self._models.decode(context, latents, by_all_ranks=True)
-                shown = pixels[:, _dropped(request) :][:, : len(request.frames)]
                 to_continue = continued_motion(None, shown, motion_frames=MOTION_FRAMES)
                 next_motion = self._models.encode(to_continue, by_all_ranks=True)
                 key = request.key(self.fingerprint, "" if carry is None else carry.key)
                 next_carry = Carry(key, {MOTION: _array(next_motion)})
-        latents_by_name = {VIDEO: _array(latents), CONTEXT: _array(context)}
-        return GeneratedChunk(request.frames, latents_by_name, next_carry, self._models.notes)
+                parts.end("encode what the next chunk continues")
+        return GeneratedChunk(
+            request.frames,
+            {VIDEO: _array(latents), CONTEXT: _array(context)},
+            next_carry,
+            self._models.notes,
+            parts.seconds_s,
+            frames_from_pixels(shown),
+        )
 
     def decode(self, request: ChunkRequest, chunk: GeneratedChunk) -> Iterator[FrameBatch]:
         """The chunk's frames.
@@ -192,6 +205,22 @@ class WanGenerator:
             lead_frames=lead,
             tail_frames=_TAIL_FRAMES,
         )
+
+
+class _Parts:
+    """Seconds of the parts of a chunk; the GPU's work is waited for at the end of each."""
+
+    def __init__(self) -> None:
+        self._began_at = time.perf_counter()
+        self.seconds_s: tuple[tuple[str, float], ...] = ()
+
+    def end(self, part: str) -> None:
+        """A part ends, the next one begins."""
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds_s += ((part, now - self._began_at),)
+        self._began_at = now
 
 
 def make_generator(spec: GeneratorSpec) -> WanGenerator:
