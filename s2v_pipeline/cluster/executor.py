@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
+from s2v_pipeline.generation.ranks import Rank
 from s2v_pipeline.setting_groups import ClusterSettings
 
 ResultT = TypeVar("ResultT")
@@ -28,6 +29,32 @@ class Task(Protocol[ResultT_co]):
 
     def run(self) -> ResultT_co:
         """Do the work; may run more than once when a worker dies."""
+        ...
+
+
+@runtime_checkable
+class SplitTask(Protocol[ResultT_co]):
+    """A `Task` that several processes can do together, each on its own GPU. All of them are asked at once."""
+
+    @property
+    def label(self) -> str: ...
+
+    def run(self) -> ResultT_co: ...
+
+    def join(self, rank: Rank) -> None:
+        """Make this process one of those that work together; once a process, before all else.
+
+        Raises:
+            ClusterError: the others did not come in time.
+        """
+        ...
+
+    def is_made(self) -> bool:
+        """Asked of rank 0 alone: whether `run` would only find what is there, which it then does alone."""
+        ...
+
+    def follow(self) -> None:
+        """The part of the other ranks while rank 0 does `run`; writes nothing."""
         ...
 
 
@@ -67,7 +94,8 @@ class ChunkExecutor(Protocol):
             on_done: takes each result.
             in_order: one task after another on one worker, which keeps what it loaded. Otherwise tasks are independent
                 and done side by side in any order.
-            n_gpus: GPUs that the worker takes; more than 0 only with `in_order`.
+            n_gpus: GPUs that the worker takes; more than 0 only with `in_order`. With 2 and more the worker is as many
+                processes on one host, which do each `SplitTask` together; the first of them does all others alone.
 
         Raises:
             ClusterError: workers or GPUs could not be had, or workers died more often than the settings allow.

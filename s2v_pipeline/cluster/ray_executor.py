@@ -18,8 +18,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from s2v_pipeline.cluster.executor import ExecutorInfo, ResultT, Task
+from s2v_pipeline.cluster.gang import Gang
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.ordered_worker import GpuError, OrderedWorker
+from s2v_pipeline.cluster.rank_group import MULTICAST_OFF, NAMESPACE, GroupSize
 from s2v_pipeline.cluster.task_results import POLL_S, task_result
 from s2v_pipeline.errors import ClusterError, S2VError
 from s2v_pipeline.setting_groups import ClusterSettings
@@ -27,7 +29,6 @@ from s2v_pipeline.setting_groups import ClusterSettings
 _log = logging.getLogger(__name__)
 
 _BYTES_PER_MB = 1 << 20
-_NAMESPACE = "s2v_pipeline"
 # Since 2.59 Ray decides by the presence of a token file whether it authenticates; processes of one cluster must agree,
 # so the mode is always said. A cluster without authentication needs RAY_AUTH_MODE=disabled in the environment.
 _AUTH_MODE_VARIABLE = "RAY_AUTH_MODE"
@@ -37,17 +38,22 @@ _TOKEN_BYTES = 32
 
 
 class RayExecutor:
-    """Runs each task as a Ray task with one CPU, or all of them in order in one actor (ordered_worker).
+    """Runs each task as a Ray task with one CPU, or all of them in order in one actor (ordered_worker) or
+    in a group of actors with a GPU each (gang).
 
     `start` connects in a background thread, so that a local Ray comes up while the audio is analysed.
 
     Args:
         settings: where the cluster is and how often a task is redone.
         warm_up: picklable; run once for each CPU of a local Ray as soon as it is there.
+        local_gpus: GPUs that a local Ray takes the machine to have; None lets Ray count them.
     """
 
-    def __init__(self, settings: ClusterSettings, warm_up: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, settings: ClusterSettings, warm_up: Callable[[], None] | None = None, *, local_gpus: int | None = None
+    ) -> None:
         self._settings = settings
+        self._local_gpus = local_gpus
         self._warm_up = warm_up
         self._thread: threading.Thread | None = None
         self._connected = threading.Event()
@@ -111,15 +117,26 @@ class RayExecutor:
         self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None], n_gpus: int, interrupts: Interrupts
     ) -> list[ResultT]:
         # A local Ray has nothing else to do meanwhile, and gives its workers as many threads as CPUs.
-        n_cpus = max(1, self.info().n_cpus) if self._owns_cluster else 1
+        n_cpus = max(1, self.info().n_cpus // max(1, n_gpus)) if self._owns_cluster else 1
         results = []
-        retries = self._settings.task_retries
-        with OrderedWorker(n_cpus=n_cpus, n_gpus=n_gpus, task_retries=retries, interrupts=interrupts) as worker:
+        with self._worker(n_cpus, n_gpus, interrupts) as worker:
             for task in tasks:
                 result = worker.run(task)
                 on_done(result)
                 results.append(result)
         return results
+
+    def _worker(self, n_cpus: int, n_gpus: int, interrupts: Interrupts) -> OrderedWorker | Gang:
+        retries = self._settings.task_retries
+        if n_gpus <= 1:
+            return OrderedWorker(n_cpus=n_cpus, n_gpus=n_gpus, task_retries=retries, interrupts=interrupts)
+        return Gang(
+            GroupSize(n_gpus, n_cpus),
+            is_foreign=not self._owns_cluster,
+            task_retries=retries,
+            rank_timeout_s=self._settings.rank_timeout_s,
+            interrupts=interrupts,
+        )
 
     def _run_side_by_side(
         self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None], interrupts: Interrupts
@@ -186,11 +203,12 @@ class RayExecutor:
         import ray
 
         started_at = time.monotonic()
-        common: dict[str, Any] = {"namespace": _NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
+        common: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
         if self._settings.address is None:
             ray.init(
                 address="local",
                 num_cpus=self._settings.num_cpus,
+                num_gpus=self._local_gpus,
                 include_dashboard=False,
                 object_store_memory=self._settings.object_store_mb * _BYTES_PER_MB,
                 **common,
@@ -215,6 +233,8 @@ def _set_environment(*, local: bool) -> None:
     # Ray announces a change of how CPU-only workers see GPUs; saying the new behaviour silences the warning.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if local:
+        for name, value in MULTICAST_OFF.items():
+            os.environ.setdefault(name, value)
         # A local Ray is this process's own: a token that nobody else has, and no file in the home folder.
         os.environ.setdefault(_AUTH_TOKEN_VARIABLE, secrets.token_hex(_TOKEN_BYTES))
 

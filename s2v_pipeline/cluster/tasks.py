@@ -25,7 +25,14 @@ from s2v_pipeline.clips.label import Stamp, stamped
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
-from s2v_pipeline.generation.registry import generator_names, generator_profile, import_generator, load_generator
+from s2v_pipeline.generation.ranks import Rank
+from s2v_pipeline.generation.registry import (
+    generator_names,
+    generator_profile,
+    import_generator,
+    join_ranks,
+    load_generator,
+)
 from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.media import FrameBatch
 from s2v_pipeline.setting_groups import VideoSettings
@@ -41,7 +48,7 @@ _KEY_LETTERS_IN_NAME = 16  # 64 bits: enough that two keys of one input never sh
 
 @dataclass(frozen=True)
 class GenerateChunk:
-    """Make one chunk's latents and store them, with what the next chunk starts from.
+    """Make one chunk's latents and store them, with what the next chunk starts from; a `SplitTask`.
 
     Attributes:
         spec: what makes them.
@@ -94,6 +101,20 @@ class GenerateChunk:
             )
         notes = load_notes(self.store.read_path(LATENTS_ASSET, self.request.input_id, part))
         return _chunk_file(self.request, part, key, made, started_at, notes)
+
+    def join(self, rank: Rank) -> None:
+        """See `SplitTask`."""
+        join_ranks(self.spec.name, rank)
+
+    def is_made(self) -> bool:
+        """See `SplitTask`."""
+        key = self.request.key(load_generator(self.spec).fingerprint, self.previous_key)
+        part = _part_name(self.request.index, key, ".safetensors")
+        return self.store.holds(LATENTS_ASSET, self.request.input_id, part, key=key)
+
+    def follow(self) -> None:
+        """See `SplitTask`."""
+        load_generator(self.spec).generate(self.request, self._carry())
 
     def _carry(self) -> Carry | None:
         if not self.previous_key:

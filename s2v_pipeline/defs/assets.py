@@ -16,6 +16,7 @@ from s2v_pipeline.audio.tracks import REPORT, analysed_path, clean_up_report, ma
 from s2v_pipeline.audio.voice_activity import speech_segments
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.cluster.executor import ChunkExecutor
+from s2v_pipeline.cluster.tasks import CLIPS_ASSET
 from s2v_pipeline.defs import presentation as show
 from s2v_pipeline.defs.chunk_steps import (
     alignment_settings,
@@ -242,7 +243,7 @@ def rendered_clips(
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
         with frames_counted(context, pipeline.store(), [len(request.frames) for request in requests]) as counters:
             tasks = clip_tasks(settings, requests, chunk_latents, pipeline.store(), counters)
-            clips = run_tasks(context, executor, tasks, placement_of(settings), reports=False)
+            clips = run_tasks(context, executor, tasks, placement_of(settings, CLIPS_ASSET), reports=False)
         value = manifest_of("rendered_clips", settings, speech_inputs, clips)
     return dg.MaterializeResult(
         value=value,

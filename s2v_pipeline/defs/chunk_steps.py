@@ -20,7 +20,7 @@ from s2v_pipeline.chunks.request import ChunkRequest, FileRef
 from s2v_pipeline.clips.encoders import choose_encoder
 from s2v_pipeline.clips.label import Stamp, make_stamp
 from s2v_pipeline.cluster.frame_counter import FrameCounter
-from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
+from s2v_pipeline.cluster.tasks import LATENTS_ASSET, GenerateChunk, RenderClip
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import Placement
 from s2v_pipeline.generation.registry import check_generator, generator_profile, load_generator, spec_of
@@ -141,10 +141,13 @@ def label_stamp(settings: Settings, width_px: int, height_px: int) -> Stamp | No
     return make_stamp(own.label, corner=own.label_corner, font=own.label_font, width_px=width_px, height_px=height_px)
 
 
-def placement_of(settings: Settings) -> Placement:
-    """Where the generator's tasks run."""
+def placement_of(settings: Settings, asset: str = LATENTS_ASSET) -> Placement:
+    """Where the tasks of a step run; several GPUs make latents together, and one of them decodes and encodes."""
     profile = generator_profile(settings.generation.generator)
-    return Placement(in_order=profile.CHAINED or profile.ONE_WORKER, n_gpus=profile.n_gpus(settings))
+    n_gpus = profile.n_gpus(settings)
+    return Placement(
+        in_order=profile.CHAINED or profile.ONE_WORKER, n_gpus=n_gpus if asset == LATENTS_ASSET else min(1, n_gpus)
+    )
 
 
 def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: list[ChunkFile]) -> ChunkManifest:
