@@ -1,7 +1,8 @@
 """What workers do: make a chunk's latents, render a chunk's clip. A file that is there already is not made again.
 
 Belongs here: look up, make, store, report; one task a chunk.
-Does not belong here: how latents or clips are made (generation, clips), who runs the task (executor).
+Does not belong here: where files are looked for and kept (chunk_place), how latents or clips are made (generation,
+clips), who runs the task (executor).
 """
 
 from __future__ import annotations
@@ -9,24 +10,27 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from s2v_pipeline.artifacts import ArtifactStore, content_key
+from s2v_pipeline.cache.chunk_cache import ChunkCache
 from s2v_pipeline.chunks.latents import load_carry, load_latents, load_notes, save_latents
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.encode import encode_clip
 from s2v_pipeline.clips.encoders import ENCODER_SOURCE, SOFTWARE, encoding_of
 from s2v_pipeline.clips.label import Stamp, stamped
+from s2v_pipeline.cluster.chunk_place import ChunkPlace
 from s2v_pipeline.cluster.frame_counter import FrameCounter
+from s2v_pipeline.cluster.timings import Timings
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
 from s2v_pipeline.generation.registry import generator_names, generator_profile, import_generator, load_generator
 from s2v_pipeline.generation.spec import GeneratorSpec
+from s2v_pipeline.gpus import gpus_of_this_process
 from s2v_pipeline.media import FrameBatch
 from s2v_pipeline.setting_groups import VideoSettings
 
@@ -49,12 +53,14 @@ class GenerateChunk:
         store: where they go.
         previous_key: key of the chunk before it, of which the store holds the carry; "" for independent chunks and for
             the first of a chain.
+        cache: where files of earlier runs and other inputs are kept, too.
     """
 
     spec: GeneratorSpec
     request: ChunkRequest
     store: ArtifactStore
     previous_key: str = ""
+    cache: ChunkCache | None = None
 
     @property
     def label(self) -> str:
@@ -63,8 +69,9 @@ class GenerateChunk:
 
     def run(self) -> ChunkFile:
         """See `Task`."""
-        started_at = time.perf_counter()
-        generator = load_generator(self.spec)
+        timings = Timings()
+        with timings.part("load"):
+            generator = load_generator(self.spec)
         if bool(self.previous_key) is not (generator.chained and self.request.index > 0):
             raise GenerationError(
                 "a chained generator's chunks need the one before, and no others do",
@@ -73,9 +80,13 @@ class GenerateChunk:
             )
         key = self.request.key(generator.fingerprint, self.previous_key)
         part = _part_name(self.request.index, key, ".safetensors")
-        made = not self.store.holds(LATENTS_ASSET, self.request.input_id, part, key=key)
-        if made:
-            chunk = generator.generate(self.request, self._carry())
+        place = ChunkPlace(self.store, self.cache, LATENTS_ASSET, self.request.input_id, part, key, timings)
+        found = _find(place)
+        if found.made:
+            with timings.part("generate"):
+                chunk = generator.generate(self.request, self._carry())
+            for name, seconds in chunk.timings_s:
+                timings.add_within("generate", name, seconds)
             if generator.chained and not self.request.is_last and chunk.carry is None:
                 raise GenerationError(
                     "a chained generator hands a carry to the next chunk",
@@ -83,17 +94,14 @@ class GenerateChunk:
                     cure="Report this: it is an error of the generator.",
                 )
             carry = None if chunk.carry is None else chunk.carry.tensors
-            self.store.write(
-                LATENTS_ASSET,
-                self.request.input_id,
-                part,
+            place.keep(
                 lambda path: save_latents(path, chunk.frames, chunk.latents, carry, chunk.notes),
-                key=key,
                 made_by=generator.fingerprint,
                 sources={"portrait": self.request.portrait.sha256, **self._previous_source()},
             )
-        notes = load_notes(self.store.read_path(LATENTS_ASSET, self.request.input_id, part))
-        return _chunk_file(self.request, part, key, made, started_at, notes)
+        with timings.part("look_up"):
+            notes = load_notes(self.store.read_path(LATENTS_ASSET, self.request.input_id, part))
+        return _chunk_file(self.request, place, found, notes)
 
     def _carry(self) -> Carry | None:
         if not self.previous_key:
@@ -125,6 +133,7 @@ class RenderClip:
         encoder: FFmpeg's name of the encoder, the same for all clips of a video.
         counter: told about every frame.
         stamp: the label.
+        cache: where files of earlier runs and other inputs are kept, too.
     """
 
     spec: GeneratorSpec
@@ -135,6 +144,7 @@ class RenderClip:
     encoder: str = SOFTWARE["h264"]
     counter: FrameCounter | None = None
     stamp: Stamp | None = None
+    cache: ChunkCache | None = None
 
     @property
     def label(self) -> str:
@@ -150,28 +160,32 @@ class RenderClip:
 
     def run(self) -> ChunkFile:
         """See `Task`."""
-        started_at = time.perf_counter()
-        key = self.key
+        timings, key = Timings(), self.key
         part = _part_name(self.request.index, key, ".mp4")
-        made = not self.store.holds(CLIPS_ASSET, self.request.input_id, part, key=key)
-        if made:
-            generator = load_generator(self.spec)
-            latents_path = self.store.read_path(LATENTS_ASSET, self.request.input_id, self.latents.part)
-            frames, latents = load_latents(latents_path)
-            batches = stamped(generator.decode(self.request, GeneratedChunk(frames, latents)), self.stamp)
+        place = ChunkPlace(self.store, self.cache, CLIPS_ASSET, self.request.input_id, part, key, timings)
+        found = _find(place)
+        if found.made:
+            with timings.part("load"):
+                generator = load_generator(self.spec)
+            with timings.part("look_up"):
+                latents_path = self.store.read_path(LATENTS_ASSET, self.request.input_id, self.latents.part)
+                frames, latents = load_latents(latents_path)
+            decoded = timings.each("decode", iter(generator.decode(self.request, GeneratedChunk(frames, latents))))
+            batches = stamped(decoded, self.stamp)
             with nullcontext() if self.counter is None else self.counter.counting() as on_frame:
-                self.store.write(
-                    CLIPS_ASSET,
-                    self.request.input_id,
-                    part,
-                    lambda path: _encode(path, batches, self.request, self.video, self.encoder, on_frame),
-                    key=key,
+
+                def write(path: Path) -> None:
+                    with timings.part("encode"):
+                        _encode(path, batches, self.request, self.video, self.encoder, on_frame)
+
+                place.keep(
+                    write,
                     made_by=generator.fingerprint,
                     sources={LATENTS_ASSET: self.latents.key, ENCODER_SOURCE: self.encoder},
                 )
         elif self.counter is not None:
             self.counter.fill(len(self.request.frames))
-        return _chunk_file(self.request, part, key, made, started_at, self.latents.notes)
+        return _chunk_file(self.request, place, found, self.latents.notes)
 
 
 @dataclass(frozen=True)
@@ -214,16 +228,35 @@ def _part_name(index: int, key: str, suffix: str) -> str:
     return f"{index:05d}-{key[:_KEY_LETTERS_IN_NAME]}{suffix}"
 
 
-def _chunk_file(
-    request: ChunkRequest, part: str, key: str, made: bool, started_at: float, notes: tuple[str, ...]
-) -> ChunkFile:
+@dataclass(frozen=True)
+class _Found:
+    """Whether a chunk's file must be made or came from the cache, and tries before this one."""
+
+    made: bool
+    cached: bool = False
+    retries: int = 0
+
+
+def _find(place: ChunkPlace) -> _Found:
+    if place.holds():
+        return _Found(made=False)
+    if place.fetch():
+        return _Found(made=False, cached=True)
+    return _Found(made=True, retries=place.begin())
+
+
+def _chunk_file(request: ChunkRequest, place: ChunkPlace, found: _Found, notes: tuple[str, ...]) -> ChunkFile:
     return ChunkFile(
         index=request.index,
         frames=request.frames,
-        part=part,
-        key=key,
-        made=made,
-        seconds_s=round(time.perf_counter() - started_at, 3),
-        notes=notes,
+        part=place.part,
+        key=place.key,
+        made=found.made,
+        seconds_s=round(place.timings.total_s, 3),
+        notes=(*notes, *(note for note in place.notes if note not in notes)),
         worker=f"{socket.gethostname()}:{os.getpid()}",
+        cached=found.cached,
+        retries=found.retries,
+        timings_s=place.timings.values(),
+        gpus=gpus_of_this_process() if found.made else (),
     )

@@ -19,6 +19,8 @@ from s2v_pipeline.cluster.executor import ChunkExecutor
 from s2v_pipeline.defs import presentation as show
 from s2v_pipeline.defs.chunk_steps import (
     alignment_settings,
+    check_settings,
+    chunk_cache,
     clip_tasks,
     label_stamp,
     latents_tasks,
@@ -33,11 +35,9 @@ from s2v_pipeline.defs.previews import write_portrait_preview, write_sheet_previ
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import frames_counted, report_progress, run_tasks, user_errors_are_final
 from s2v_pipeline.defs.values import value_version
-from s2v_pipeline.generation.registry import check_generator
 from s2v_pipeline.inputs.prepare import prepare_input
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.timebase import frames_for_samples
-from s2v_pipeline.video.credentials import check_signer
 from s2v_pipeline.video.deliver import deliver_video
 from s2v_pipeline.video.manifest import FinalVideo
 
@@ -67,9 +67,8 @@ def speech_inputs(
     with user_errors_are_final(context):
         source = pipeline.catalogue().get(context.partition_key)
         resolved = pipeline.settings_for(source)
-        check_generator(resolved.settings)
         settings = settings_of(context, pipeline)
-        check_signer(settings)  # now, not after the hours that a video may take
+        check_settings(settings, pipeline)
         value = prepare_input(source, resolved.settings, pipeline.store())
         label_stamp(settings, value.width_px, value.height_px)
         write_portrait_preview(
@@ -205,7 +204,7 @@ def chunk_latents(
     with user_errors_are_final(context):
         settings = settings_of(context, pipeline)
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
-        tasks = latents_tasks(settings, requests, pipeline.store())
+        tasks = latents_tasks(settings, requests, pipeline.store(), chunk_cache(pipeline))
         chunks = run_tasks(context, executor, tasks, placement_of(settings))
         value = manifest_of("chunk_latents", settings, speech_inputs, chunks)
     return dg.MaterializeResult(
@@ -241,7 +240,7 @@ def rendered_clips(
         settings = settings_of(context, pipeline)
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
         with frames_counted(context, pipeline.store(), [len(request.frames) for request in requests]) as counters:
-            tasks = clip_tasks(settings, requests, chunk_latents, pipeline.store(), counters)
+            tasks = clip_tasks(settings, requests, chunk_latents, pipeline.store(), counters, chunk_cache(pipeline))
             clips = run_tasks(context, executor, tasks, placement_of(settings), reports=False)
         value = manifest_of("rendered_clips", settings, speech_inputs, clips)
     return dg.MaterializeResult(

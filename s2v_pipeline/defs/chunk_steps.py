@@ -14,6 +14,7 @@ import pandas as pd
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform
 from s2v_pipeline.audio.tracks import analysed_path
+from s2v_pipeline.cache.chunk_cache import ChunkCache, cache_of, check_cache
 from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
@@ -23,10 +24,12 @@ from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import Placement
+from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.generation.registry import check_generator, generator_profile, load_generator, spec_of
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import AlignmentSettings, Settings
 from s2v_pipeline.video.certificate import credentials_at
+from s2v_pipeline.video.credentials import check_signer
 
 
 def settings_of(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Settings:
@@ -90,8 +93,37 @@ def plan_requests(
     )
 
 
+def check_settings(settings: Settings, pipeline: PipelineResource) -> None:
+    """Refuse what later stages could not do: now, not after the hours that a video may take.
+
+    Raises:
+        SettingsError: the generator, the signer or the chunk cache cannot be used as it is set.
+    """
+    check_generator(settings)
+    chunk_cache(pipeline)
+    check_signer(settings)
+
+
+def chunk_cache(pipeline: PipelineResource) -> ChunkCache | None:
+    """The project's chunk cache; None where it is off.
+
+    Raises:
+        SettingsError: nothing here opens its URL.
+    """
+    settings = pipeline.settings().cache
+    cache = cache_of(settings, pipeline.folder().absolute())
+    fault = check_cache(cache)
+    if fault:
+        raise SettingsError(
+            "setting cache.url must be a folder, or a URL that fsspec opens",
+            got=f"{settings.url!r} ({fault})",
+            cure="Install what opens it (s3fs for s3://, gcsfs for gs://, adlfs for az://), or give another.",
+        )
+    return cache
+
+
 def latents_tasks(
-    settings: Settings, requests: Sequence[ChunkRequest], store: ArtifactStore
+    settings: Settings, requests: Sequence[ChunkRequest], store: ArtifactStore, cache: ChunkCache | None
 ) -> tuple[GenerateChunk, ...]:
     """One task a chunk; those of a chain know the key of the chunk before."""
     spec = spec_of(settings)
@@ -99,7 +131,7 @@ def latents_tasks(
     if generator_profile(spec.name).CHAINED:
         previous[1:] = chain_keys(requests, load_generator(spec).fingerprint)[:-1]
     return tuple(
-        GenerateChunk(spec, request, store, previous_key)
+        GenerateChunk(spec, request, store, previous_key, cache)
         for request, previous_key in zip(requests, previous, strict=True)
     )
 
@@ -110,12 +142,13 @@ def clip_tasks(
     latents: ChunkManifest,
     store: ArtifactStore,
     counters: Sequence[FrameCounter],
+    cache: ChunkCache | None,
 ) -> tuple[RenderClip, ...]:
     """One task and one counter a chunk; all with the encoder that works where the run is, so that the clips fit."""
     spec, encoder = spec_of(settings), encoder_of(settings)
     stamp = label_stamp(settings, requests[0].width_px, requests[0].height_px)
     return tuple(
-        RenderClip(spec, request, chunk, settings.video, store, encoder, counter, stamp)
+        RenderClip(spec, request, chunk, settings.video, store, encoder, counter, stamp, cache)
         for request, chunk, counter in zip(requests, latents.chunks, counters, strict=True)
     )
 
