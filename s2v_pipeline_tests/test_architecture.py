@@ -82,19 +82,24 @@ ARROWS: dict[str, tuple[str, ...]] = {
     # Its measures hold the picture against the phones.
     "video": (*BASE, "chunks.manifest", "clips", "audio", "inputs", "faces", "alignment.phonemes"),
     "gpus": (),
+    "metrics": ("gpus",),
     "cache": BASE,
     "cluster": (*BASE, "chunks", "generation", "clips", "cache", "gpus"),
     # The wiring, and the ways in.
     "defs": (
         *(*BASE, "packaged", "progress_bars", "fileserver", "faces", "inputs", "audio", "alignment", "chunks"),
-        *("generation", "clips", "video", "cluster", "cache"),
+        *("generation", "clips", "video", "cluster", "cache", "metrics", "gpus"),
     ),
     "definitions": ("defs",),
     "api": (*BASE, "inputs", "defs"),
     "up": (*BASE, "machine", "packaged", "fileserver", "defs"),
     "weights_cli": (*BASE, "generation.wan_s2v"),
     "verify_cli": (*BASE, "video"),
-    "cli": (*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor", "weights_cli", "verify_cli"),
+    "cache_cli": (*BASE, "cache", "defs"),
+    "cli": (
+        *(*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor"),
+        *("weights_cli", "verify_cli", "cache_cli"),
+    ),
     "": ("api", "errors"),  # the package's own __init__: its lazy public names
 }
 

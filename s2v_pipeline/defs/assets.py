@@ -31,8 +31,9 @@ from s2v_pipeline.defs.chunk_steps import (
 )
 from s2v_pipeline.defs.instance import GENERATOR_POOL
 from s2v_pipeline.defs.partitions import INPUTS
-from s2v_pipeline.defs.previews import write_portrait_preview, write_sheet_preview
+from s2v_pipeline.defs.previews import write_portrait_preview, write_video_previews
 from s2v_pipeline.defs.resources import PipelineResource
+from s2v_pipeline.defs.run_times import with_stats
 from s2v_pipeline.defs.running import frames_counted, report_progress, run_tasks, user_errors_are_final
 from s2v_pipeline.defs.values import value_version
 from s2v_pipeline.inputs.prepare import prepare_input
@@ -266,33 +267,31 @@ def final_videos(
     phoneme_alignments: pd.DataFrame,
     rendered_clips: ChunkManifest,
 ) -> dg.MaterializeResult[FinalVideo]:
-    """The delivered mp4 with its captions, poster, contact sheet and `generation_metadata.json`.
+    """The delivered mp4 with its captions, poster, contact sheet, `generation_metadata.json` and `generation_stats.json`.
 
     Clips are joined without encoding them again; the sound is the original, or what `audio.delivered` says.
     """
     with user_errors_are_final(context):
         # 1. the video and its sidecars
-        settings = settings_of(context, pipeline)
+        settings, store = settings_of(context, pipeline), pipeline.store()
         value = deliver_video(
             speech_inputs,
             clean_up_report(audio_features.attrs, settings.audio.delivered),
             phoneme_alignments,
             rendered_clips,
             settings,
-            pipeline.store(),
+            store,
             run_id=context.run.run_id,
             on_progress=report_progress(context),
         )
         # 2. what the UI shows of it
-        store, of = pipeline.store(), ("final_videos", value.input_id)
-        write_portrait_preview(store, *of, value.poster_part, key=value.sha256)
-        write_sheet_preview(
-            store, *of, value.contact_sheet_part, store.read_path(*of, value.video_part), key=value.sha256
-        )
+        write_video_previews(value, store)
+        # 3. where the time went
+        value, stats = with_stats(context, value, rendered_clips, store)
     return dg.MaterializeResult(
         value=value,
         data_version=dg.DataVersion(value_version(value)),
-        metadata=show.final_video(value, pipeline.store(), pipeline.settings()),
+        metadata=show.final_video(value, stats, store, pipeline.settings()),
     )
 
 
