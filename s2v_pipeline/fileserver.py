@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +26,7 @@ from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.served_files import (
     DEPTH_OF_FILE,
+    LISTING_HEADERS,
     URL_PREFIX,
     Pages,
     content_type,
@@ -39,7 +40,6 @@ HOST = "127.0.0.1"
 _IDLE_TIMEOUT_S = 30.0  # a silent connection holds a thread no longer than this
 _STOP_POLL_S = 0.1  # how soon `stop` is seen
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")  # one range; several may be ignored (RFC 9110, 14.2)
-_LISTING_POLICY = "default-src 'none'"
 
 _log = logging.getLogger(__name__)
 
@@ -191,8 +191,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(HTTPStatus.MISDIRECTED_REQUEST)
 
     def _serve(self) -> None:
-        if page := self.server.pages.get(self.path.partition("?")[0]):
-            self._send_page(page)
+        if make_page := self.server.pages.get(self.path.partition("?")[0]):
+            self._send_page(make_page)
             return
         names = requested_names(self.path)
         if names is None:
@@ -207,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
             page = listing_page(self.server.root, names)
             if page is None:
                 raise _RefusedError(HTTPStatus.NOT_FOUND)
-            self._send_listing(page)
+            self._send_text(page, LISTING_HEADERS)
 
     def _send_file(self, file: BinaryIO, name: str) -> None:
         status = os.fstat(file.fileno())
@@ -249,19 +249,15 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{size}"})
         return start, stop
 
-    def _send_page(self, page: Callable[[], tuple[str, bytes]]) -> None:
+    def _send_page(self, make_page: Callable[[], tuple[str, bytes]]) -> None:
         try:
-            kind, content = page()
+            kind, content = make_page()
         except Exception as error:
             _log.exception("the page %r could not be made", self.path)
             raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR) from error
         self._send_text(content, {"Content-Type": kind})
 
-    def _send_listing(self, page: bytes) -> None:
-        about = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": _LISTING_POLICY}
-        self._send_text(page, about)
-
-    def _send_text(self, content: bytes, about: dict[str, str]) -> None:
+    def _send_text(self, content: bytes, about: Mapping[str, str]) -> None:
         length = {"Content-Length": str(len(content)), "Cache-Control": "no-cache"}
         self._send_head(HTTPStatus.OK, {**about, **length})
         if self.command == "GET":

@@ -3,8 +3,8 @@
 Belongs here: names, help texts and kinds of the figures; the text that a scrape gets.
 Does not belong here: where the facts come from (defs.run_facts), HTTP (fileserver).
 
-Runs are processes of their own and end, so counting in memory would count nothing. The facts are those of the event log: what
-is counted stays counted when the server starts anew.
+Runs are processes of their own and end, so counting in memory would count nothing. The facts are those of the event
+log: what is counted stays counted when the server starts anew.
 """
 
 from __future__ import annotations

@@ -46,6 +46,9 @@ _CONTENT_TYPES = {
 }
 _DOWNLOAD_TYPE = "application/octet-stream"
 
+LISTING_HEADERS = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": "default-src 'none'"}
+"""Of a listing: nothing in it may load or run anything."""
+
 Pages = Mapping[str, Callable[[], tuple[str, bytes]]]
 """Path -> what makes its page: content type and bytes."""
 

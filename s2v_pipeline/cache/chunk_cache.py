@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import fsspec
+
 from s2v_pipeline.artifacts import Provenance, file_sha256
 from s2v_pipeline.cache.layout import (
     READ_SUFFIX,
@@ -28,7 +30,7 @@ from s2v_pipeline.cache.layout import (
 )
 from s2v_pipeline.cache.objects import Objects
 from s2v_pipeline.cache_settings import CacheSettings
-from s2v_pipeline.errors import CacheError
+from s2v_pipeline.errors import CacheError, SettingsError
 
 BYTES_PER_GB = 1_000_000_000
 
@@ -135,21 +137,20 @@ def fault_of(path: Path, entry: CacheEntry) -> str:
 
 
 def cache_of(settings: CacheSettings, folder: Path) -> ChunkCache | None:
-    """The cache that the settings name; None where it is off. A path without a scheme starts at `folder`."""
+    """The cache that the settings name; None where it is off. A path without a scheme starts at `folder`.
+
+    Raises:
+        SettingsError: nothing that is installed opens its URL.
+    """
     if settings.url is None:
         return None
     url = settings.url if "://" in settings.url else str((folder / settings.url).absolute())
-    return ChunkCache(url, round(settings.max_gb * BYTES_PER_GB), settings.patience_s)
-
-
-def check_cache(cache: ChunkCache | None) -> str:
-    """What is wrong with a cache's URL before anything is asked of it; '' where nothing is, or there is no cache."""
-    import fsspec
-
-    if cache is None:
-        return ""
     try:
-        fsspec.get_filesystem_class(fsspec.utils.get_protocol(cache.url))
+        fsspec.get_filesystem_class(fsspec.utils.get_protocol(url))
     except (ValueError, ImportError) as error:
-        return str(error)
-    return ""
+        raise SettingsError(
+            "setting cache.url must be a folder, or a URL that fsspec opens",
+            got=f"{settings.url!r} ({error})",
+            cure="Install what opens it (s3fs for s3://, gcsfs for gs://, adlfs for az://), or give another.",
+        ) from error
+    return ChunkCache(url, round(settings.max_gb * BYTES_PER_GB), settings.patience_s)

@@ -267,7 +267,7 @@ def final_videos(
     phoneme_alignments: pd.DataFrame,
     rendered_clips: ChunkManifest,
 ) -> dg.MaterializeResult[FinalVideo]:
-    """The delivered mp4 with its captions, poster, contact sheet, `generation_metadata.json` and `generation_stats.json`.
+    """The delivered mp4; its captions, poster, contact sheet, `generation_metadata.json`, `generation_stats.json`.
 
     Clips are joined without encoding them again; the sound is the original, or what `audio.delivered` says.
     """

@@ -14,7 +14,7 @@ import pandas as pd
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform
 from s2v_pipeline.audio.tracks import analysed_path
-from s2v_pipeline.cache.chunk_cache import ChunkCache, cache_of, check_cache
+from s2v_pipeline.cache.chunk_cache import ChunkCache, cache_of
 from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
@@ -24,7 +24,6 @@ from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import Placement
-from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.generation.registry import check_generator, generator_profile, load_generator, spec_of
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import AlignmentSettings, Settings
@@ -110,16 +109,7 @@ def chunk_cache(pipeline: PipelineResource) -> ChunkCache | None:
     Raises:
         SettingsError: nothing here opens its URL.
     """
-    settings = pipeline.settings().cache
-    cache = cache_of(settings, pipeline.folder().absolute())
-    fault = check_cache(cache)
-    if fault:
-        raise SettingsError(
-            "setting cache.url must be a folder, or a URL that fsspec opens",
-            got=f"{settings.url!r} ({fault})",
-            cure="Install what opens it (s3fs for s3://, gcsfs for gs://, adlfs for az://), or give another.",
-        )
-    return cache
+    return cache_of(pipeline.settings().cache, pipeline.folder().absolute())
 
 
 def latents_tasks(

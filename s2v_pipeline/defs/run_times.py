@@ -31,16 +31,19 @@ STAGES = ("speech_inputs", "audio_features", "phoneme_alignments", "chunk_latent
 def run_times(instance: dg.DagsterInstance, run_id: str, *, now_s: float) -> RunTimes:
     """Times of a run up to now (seconds since 1970); a step that works now counts up to now."""
     record = instance.get_run_record_by_id(run_id)
-    steps = [step for step in instance.get_run_step_stats(run_id) if step.start_time is not None]
-    first_step_s = min((step.start_time for step in steps), default=now_s)
+    spans_s = [
+        (step.step_key, step.start_time, step.end_time or now_s)
+        for step in instance.get_run_step_stats(run_id)
+        if step.start_time is not None
+    ]
+    first_step_s = min((start_s for _, start_s, _ in spans_s), default=now_s)
     if record is None or record.start_time is None:  # a step called by itself, without a run
         started_s = requested_s = first_step_s
     else:
         started_s, requested_s = record.start_time, record.create_timestamp.timestamp()
     stages_s = dict.fromkeys((*STAGES, CHECKS), 0.0)
-    for step in steps:
-        stage = step.step_key if step.step_key in STAGES else CHECKS
-        stages_s[stage] += max(0.0, (step.end_time or now_s) - step.start_time)
+    for step_key, start_s, end_s in spans_s:
+        stages_s[step_key if step_key in STAGES else CHECKS] += max(0.0, end_s - start_s)
     return RunTimes(
         run_id=run_id,
         queue_s=max(0.0, started_s - requested_s),

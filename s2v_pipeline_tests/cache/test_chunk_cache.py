@@ -11,8 +11,9 @@ import fsspec
 import pytest
 
 from s2v_pipeline.artifacts import content_key
-from s2v_pipeline.cache.chunk_cache import ChunkCache, cache_of, check_cache
+from s2v_pipeline.cache.chunk_cache import ChunkCache, cache_of
 from s2v_pipeline.cache_settings import CacheSettings
+from s2v_pipeline.errors import SettingsError
 from s2v_pipeline_tests.cache.conftest import content_objects, keep, object_path
 
 KIND = "chunk_latents"
@@ -114,5 +115,5 @@ def test_the_settings_name_the_place(tmp_path: Path) -> None:
     own = cache_of(CacheSettings(url="data/cache", max_gb=0.5), tmp_path)
     assert own == ChunkCache(str(tmp_path / "data" / "cache"), 500_000_000, 30.0)
     assert cache_of(CacheSettings(url="memory://x"), tmp_path) == ChunkCache("memory://x", 50_000_000_000, 30.0)
-    assert check_cache(None) == check_cache(own) == ""
-    assert "nothing-opens-this" in check_cache(ChunkCache("nothing-opens-this://x"))
+    with pytest.raises(SettingsError, match="nothing-opens-this"):
+        cache_of(CacheSettings(url="nothing-opens-this://x"), tmp_path)
