@@ -18,10 +18,14 @@ from s2v_pipeline.metrics import BUCKETS_S, Totals, bucket_counts, exposition
 ANYONE = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
+def of(name: str, *labels: str) -> tuple[str, ...]:
+    return (name, *sorted(labels))
+
+
 def scraped(totals: Totals, gpus: list[GpuState] | None = None) -> dict[tuple[str, ...], float]:
     text = exposition(totals, runs={"queued": 2}, cache=(3, 4096), gpus=gpus or []).decode()
     return {
-        (sample.name, *sample.labels.values()): sample.value
+        of(sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -44,16 +48,16 @@ def test_steps_add_up_by_generator() -> None:
     for each in (facts([0.05, 0.1, 3.0]), facts([2000.0]), facts([1.0], generator="wan_s2v")):
         totals.add_chunks(each)
     found = scraped(totals)
-    of = ("chunk_latents", "portrait")
-    assert found["s2v_chunks_total", *of, "made"] == 4
-    assert found["s2v_chunks_total", *of, "cache"] == 4
-    assert found["s2v_chunk_retries_total", *of] == 2
-    assert found["s2v_chunk_part_seconds_total", *of, "generate"] == pytest.approx(2003.15)
-    buckets = [found["s2v_chunk_seconds_bucket", *of, end] for end in ("0.1", "2.5", "5.0", "900.0", "+Inf")]
+    step = ("chunk_latents", "portrait")
+    assert found[of("s2v_chunks_total", *step, "made")] == 4
+    assert found[of("s2v_chunks_total", *step, "cache")] == 4
+    assert found[of("s2v_chunk_retries_total", *step)] == 2
+    assert found[of("s2v_chunk_part_seconds_total", *step, "generate")] == pytest.approx(2003.15)
+    buckets = [found[of("s2v_chunk_seconds_bucket", *step, end)] for end in ("0.1", "2.5", "5.0", "900.0", "+Inf")]
     assert buckets == [2, 2, 3, 3, 4]
-    assert found["s2v_chunk_seconds_sum", *of] == pytest.approx(2003.15)
-    assert found["s2v_chunks_total", "chunk_latents", "wan_s2v", "made"] == 1
-    assert (found["s2v_runs", "queued"], found["s2v_cache_bytes",]) == (2, 4096)
+    assert found[of("s2v_chunk_seconds_sum", *step)] == pytest.approx(2003.15)
+    assert found[of("s2v_chunks_total", "chunk_latents", "wan_s2v", "made")] == 1
+    assert (found[of("s2v_runs", "queued")], found[of("s2v_cache_bytes")]) == (2, 4096)
 
 
 def test_a_value_on_the_end_of_a_bucket_is_in_it() -> None:
@@ -63,8 +67,8 @@ def test_a_value_on_the_end_of_a_bucket_is_in_it() -> None:
 
 def test_gpus_are_figures_where_there_are_some() -> None:
     found = scraped(Totals(), [GpuState(0, "Card", 0.25, 10, 40), GpuState(1, "Card", 1.0, 40, 40)])
-    assert found["s2v_gpu_busy_ratio", "0", "Card"] == 0.25
-    assert found["s2v_gpu_memory_used_bytes", "1", "Card"] == 40
+    assert found[of("s2v_gpu_busy_ratio", "0", "Card")] == 0.25
+    assert found[of("s2v_gpu_memory_used_bytes", "1", "Card")] == 40
     assert not [name for name, *_ in scraped(Totals()) if name.startswith("s2v_gpu")]
 
 
