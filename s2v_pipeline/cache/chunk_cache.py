@@ -124,7 +124,8 @@ class ChunkCache:
         """
         name = stem(kind, key)
         content = [] if entry is None else [entry.content_name]
-        self.objects.remove([name + RECORD_SUFFIX, name + READ_SUFFIX, *content])
+        self.objects.remove([name + RECORD_SUFFIX])
+        self.objects.remove([name + READ_SUFFIX, *content])
 
 
 def fault_of(path: Path, entry: CacheEntry) -> str:

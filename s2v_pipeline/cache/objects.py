@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -24,6 +25,7 @@ from fsspec.implementations.local import LocalFileSystem
 from s2v_pipeline.cache.patience import Patience
 
 TEMPORARY_PREFIX = ".tmp-"
+_REMOVED_AT_ONCE = 200  # one request where the store can; few enough to be done while it is waited for
 
 
 @dataclass(frozen=True)
@@ -137,16 +139,19 @@ class Objects:
             return []
 
     def remove(self, names: Sequence[str]) -> None:
-        """Let objects be gone, in this order; those that are not there are gone already."""
+        """Let objects be gone, in any order; those that are not there are gone already."""
 
-        def remove_one(name: str) -> None:
+        def remove_these(paths: Sequence[str]) -> None:
             try:
-                self._opened[0].rm_file(self._path(name))
-            except FileNotFoundError:
-                return
+                self._opened[0].rm(list(paths))
+            except FileNotFoundError:  # one of them is gone: which of the others went with it is the store's secret
+                for path in paths:
+                    with suppress(FileNotFoundError):
+                        self._opened[0].rm_file(path)
 
-        for name in names:
-            self._patience.ask(name, partial(remove_one, name))
+        for start in range(0, len(names), _REMOVED_AT_ONCE):
+            paths = [self._path(name) for name in names[start : start + _REMOVED_AT_ONCE]]
+            self._patience.ask(f"removal of {len(paths)} objects", partial(remove_these, paths))
 
     def modified_at(self, name: str) -> datetime | None:
         """When an object was written; None where it is gone or the store does not say."""

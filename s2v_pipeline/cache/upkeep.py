@@ -140,7 +140,8 @@ def prune(cache: ChunkCache, *, max_bytes: int | None = None, older_than_s: floa
                 going.append(each)
                 size_bytes -= each.size_bytes
                 removed_bytes += each.size_bytes
-    cache.objects.remove([*old_orphans, *(name for each in going for name in each.names)])
+    cache.objects.remove([each.names[0] for each in going])  # first what readers begin with
+    cache.objects.remove([*old_orphans, *(name for each in going for name in each.names[1:])])
     return Pruned(len(going), removed_bytes, size_bytes)
 
 
@@ -180,7 +181,8 @@ def verify(cache: ChunkCache) -> Iterator[tuple[str, str, str]]:
             fault = _fault(cache, each, content, copy)
             copy.unlink(missing_ok=True)
             if fault:
-                cache.objects.remove(each.names)
+                cache.objects.remove(each.names[:1])
+                cache.objects.remove(each.names[1:])
             yield each.kind, each.key, fault
 
 
