@@ -181,7 +181,7 @@ def idle_share(call: Callable[[], object]) -> tuple[float, float]:
     spans = sorted(
         (event.time_range.start, event.time_range.end, event.name)
         for event in profile.events() or ()
-        if event.device_type is torch.autograd.DeviceType.CUDA
+        if event.device_type == torch.autograd.DeviceType.CUDA
     )
     busy_us, until = 0.0, 0.0
     for start, end, _ in spans:
