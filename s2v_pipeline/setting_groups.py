@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from s2v_pipeline.cache_settings import CacheSettings
 from s2v_pipeline.credential_settings import CredentialSettings
 from s2v_pipeline.gate_settings import GateSettings
 from s2v_pipeline.setting_values import Group, Texts
@@ -164,6 +165,7 @@ class Settings(Group):
     credentials: CredentialSettings = CredentialSettings()
     gate: GateSettings = GateSettings()
     cluster: ClusterSettings = ClusterSettings()
+    cache: CacheSettings = CacheSettings()
     paths: PathSettings = PathSettings()
     server: ServerSettings = ServerSettings()
 

@@ -60,6 +60,7 @@ class RayExecutor:
         self._released = threading.Event()
         self._error: S2VError | None = None
         self._owns_cluster = False
+        self._dashboard_url = ""
         self._is_lost = False
 
     def start(self) -> None:
@@ -81,6 +82,7 @@ class RayExecutor:
             kind="ray (local)" if self._owns_cluster else "ray",
             address=ray.get_runtime_context().gcs_address,
             n_cpus=int(resources.get("CPU", 0)),
+            dashboard_url=self._dashboard_url,
         )
 
     def run(
@@ -221,7 +223,8 @@ class RayExecutor:
                     warm_up.remote(self._warm_up)
         else:
             _probe(self._settings.address, self._settings.connect_timeout_s)
-            ray.init(address=self._settings.address, **common)
+            found = ray.init(address=self._settings.address, **common)
+            self._dashboard_url = f"http://{found.dashboard_url}" if getattr(found, "dashboard_url", None) else ""
         _log.info("Ray is ready after %.1f s", time.monotonic() - started_at)
 
 
