@@ -29,12 +29,13 @@ cache_app = typer.Typer(no_args_is_help=True, help="The chunk cache (cache.url):
 @cache_app.command()
 def info() -> None:
     """Say how many chunks it holds, how large it is, and how often they were used."""
+    from s2v_pipeline.cache.objects import shown_url
     from s2v_pipeline.cache.upkeep import info_of
 
     cache = _cache()
     found = info_of(cache)
     limit = f"of {cache.max_bytes / _BYTES_PER_GB:g} GB" if cache.max_bytes else "without a limit"
-    typer.echo(f"cache    {cache.url}")
+    typer.echo(f"cache    {shown_url(cache.url)}")
     for kind, n_entries in found.n_entries.items():
         typer.echo(f"{kind:16} {n_entries} entries")
     typer.echo(f"size     {found.size_bytes:,} bytes {limit}")

@@ -20,4 +20,4 @@ class CacheSettings(Group):
         50, ge=0, description="size up to which it grows, then the least recently read goes; 0 is any"
     )
     # A restarted store or a failed-over one is back within that; a chunk of `wan_s2v` takes a minute to make again.
-    patience_s: float = Field(30, ge=0, description="retries of a store that does not answer before going on without")
+    patience_s: float = Field(30, gt=0, description="retries of a store that does not answer before going on without")

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import fsspec
-
 from s2v_pipeline.artifacts import Provenance, file_sha256
 from s2v_pipeline.cache.layout import (
     READ_SUFFIX,
@@ -145,6 +143,8 @@ def cache_of(settings: CacheSettings, folder: Path) -> ChunkCache | None:
     """
     if settings.url is None:
         return None
+    import fsspec
+
     url = settings.url if "://" in settings.url else str((folder / settings.url).absolute())
     try:
         fsspec.get_filesystem_class(fsspec.utils.get_protocol(url))

@@ -4,12 +4,13 @@ Belongs here: reading, writing whole, listing, removing; each call waits as `pat
 Does not belong here: what the objects mean (layout).
 
 A local file appears under its name by a rename, so that a reader never sees half of one; object stores give that by
-themselves.
+themselves. fsspec takes most of a second to import: only who has a cache waits for it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,9 +19,6 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
 from s2v_pipeline.cache.patience import Patience
 
@@ -48,10 +46,12 @@ class Objects:
 
     @cached_property
     def _patience(self) -> Patience:
-        return Patience(self.url, self.patience_s)
+        return Patience(shown_url(self.url), self.patience_s)
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
+        import fsspec
+
         filesystem, root = fsspec.core.url_to_fs(self.url)
         return filesystem, root.rstrip("/")
 
@@ -60,6 +60,8 @@ class Objects:
 
     @property
     def _is_local(self) -> bool:
+        from fsspec.implementations.local import LocalFileSystem
+
         return isinstance(self._opened[0], LocalFileSystem)
 
     def read(self, name: str) -> bytes | None:
@@ -162,6 +164,11 @@ class Objects:
         if not isinstance(when, datetime):
             return None
         return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def shown_url(url: str) -> str:
+    """A URL as it may stand in logs: without the user and password that some have in front of the host."""
+    return re.sub(r"//[^/@]*@", "//…@", url)
 
 
 def _temporary(path: str) -> Path:

@@ -9,6 +9,7 @@ import pytest
 
 from s2v_pipeline.cache import patience
 from s2v_pipeline.cache.chunk_cache import ChunkCache
+from s2v_pipeline.cache.objects import shown_url
 from s2v_pipeline.errors import CacheError
 from s2v_pipeline_tests.cache import failing_store
 from s2v_pipeline_tests.cache.conftest import keep
@@ -36,6 +37,11 @@ def test_a_store_that_stays_away_is_left_alone_after_a_while(shaky: ChunkCache, 
     assert failing_store.ShakyFileSystem.n_calls == 0
     patience.forget_rests()
     assert shaky.fetch("chunk_latents", key, tmp_path / "copy") is not None
+
+
+def test_no_password_stands_in_a_message() -> None:
+    assert shown_url("ftp://anna:secret@host/cache") == "ftp://…@host/cache"
+    assert shown_url("s3://bucket/a@b") == "s3://bucket/a@b"
 
 
 def test_what_asking_again_cannot_mend_is_not_asked_again(shaky: ChunkCache, tmp_path: Path) -> None:

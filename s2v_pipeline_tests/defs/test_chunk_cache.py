@@ -23,7 +23,8 @@ from s2v_pipeline.api import command_source
 from s2v_pipeline.audio.decode import read_waveform
 from s2v_pipeline.cache.chunk_cache import cache_of
 from s2v_pipeline.chunks.manifest import ChunkManifest
-from s2v_pipeline.defs import chunk_events
+from s2v_pipeline.cluster.executor import ExecutorInfo
+from s2v_pipeline.defs import chunk_events, presentation
 from s2v_pipeline.defs.build import build_definitions
 from s2v_pipeline.defs.io_manager import load_value
 from s2v_pipeline.defs.jobs import JOB_NAME
@@ -171,6 +172,18 @@ def test_another_input_takes_what_is_the_same_and_makes_the_rest(cached: Cached)
         assert n_found >= 1
         assert origins == ["found in cache"] * n_found + ["made"] * (len(origins) - n_found)
         assert origins[-1] == "made"
+
+
+def test_the_metadata_of_a_step_say_what_came_from_where(cached: Cached) -> None:
+    settings = cached.project.settings().settings
+    info = ExecutorInfo("ray", "10.0.0.1:6379", 8, "http://10.0.0.1:8265")
+    shown = presentation.chunks(cached.manifests[1]["rendered_clips"], info, settings)
+    n_chunks = len(cached.manifests[1]["rendered_clips"].chunks)
+    assert (shown["chunks_made"], shown["chunks_found"], shown["chunks_from_cache"]) == (0, n_chunks, n_chunks)
+    assert shown["ray_dashboard"].value == "http://10.0.0.1:8265"
+    assert "ray_dashboard" not in presentation.chunks(
+        cached.manifests[1]["rendered_clips"], replace(info, dashboard_url=""), settings
+    )
 
 
 def test_the_stats_say_where_the_time_went(cached: Cached) -> None:
