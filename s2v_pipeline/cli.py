@@ -1,4 +1,4 @@
-"""The command line: `s2v demo | generate | inputs | up | verify | cache | doctor | config`.
+"""The command line: `s2v demo | generate | inputs | up | verify | cache | cluster | doctor | config`.
 
 Belongs here: flags, progress bars, what is printed. Does not belong here: any work (defs.launch, api, up, doctor).
 """
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from s2v_pipeline.cache_cli import cache_app
+from s2v_pipeline.cluster_cli import cluster_app
 from s2v_pipeline.errors import S2VError
 from s2v_pipeline.setting_groups import Quality
 from s2v_pipeline.settings import flatten, load_settings
@@ -43,6 +44,7 @@ app.add_typer(inputs_app, name="inputs")
 app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
 app.add_typer(cache_app, name="cache")
+app.add_typer(cluster_app, name="cluster")
 app.command()(verify)
 
 

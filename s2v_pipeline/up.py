@@ -18,6 +18,7 @@ from types import FrameType
 
 import psutil
 
+from s2v_pipeline.cluster.shared_ray import SharedRay
 from s2v_pipeline.defs.instance import close_dead_runs
 from s2v_pipeline.defs.launch import Project
 from s2v_pipeline.defs.run_facts import METRICS_PATH, metrics_page
@@ -79,6 +80,8 @@ def serve(project: Project, *, say: Callable[[str], None]) -> int:
             say("ending ..." if stopping else f"Dagster ended by itself with exit code {dagster.returncode}, see above")
         finally:
             end_session(dagster)
+            if SharedRay(project.pipeline.shared_ray_folder()).down():
+                say("ended the Ray that runs shared")
         n_interrupted = len(close_dead_runs(instance))
     if n_interrupted:
         say(f"{n_interrupted} runs were interrupted; the next `s2v up` starts them again, finished chunks are kept")

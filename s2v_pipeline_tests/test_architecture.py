@@ -92,13 +92,14 @@ ARROWS: dict[str, tuple[str, ...]] = {
     ),
     "definitions": ("defs",),
     "api": (*BASE, "inputs", "defs"),
-    "up": (*BASE, "machine", "packaged", "fileserver", "defs"),
+    "up": (*BASE, "machine", "packaged", "fileserver", "cluster.shared_ray", "defs"),
+    "cluster_cli": (*BASE, "cluster", "defs"),
     "weights_cli": (*BASE, "generation.wan_s2v"),
     "verify_cli": (*BASE, "video"),
     "cache_cli": (*BASE, "cache", "defs"),
     "cli": (
         *(*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor"),
-        *("weights_cli", "verify_cli", "cache_cli"),
+        *("weights_cli", "verify_cli", "cache_cli", "cluster_cli"),
     ),
     "": ("api", "errors"),  # the package's own __init__: its lazy public names
 }

@@ -10,6 +10,7 @@ import importlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 from s2v_pipeline.generation.ranks import Rank
@@ -59,6 +60,19 @@ class SplitTask(Protocol[ResultT_co]):
 
 
 @dataclass(frozen=True)
+class WarmKey:
+    """What a worker has loaded that may serve other runs.
+
+    Attributes:
+        key: of everything that loading depends on; workers with another one are of no use.
+        label: for people.
+    """
+
+    key: str
+    label: str
+
+
+@dataclass(frozen=True)
 class ExecutorInfo:
     """What a run's metadata says about where its chunks were made; `dashboard_url` is '' where there is none."""
 
@@ -87,6 +101,7 @@ class ChunkExecutor(Protocol):
         *,
         in_order: bool = False,
         n_gpus: int = 0,
+        warm: WarmKey | None = None,
     ) -> list[ResultT]:
         """Results of all tasks; `on_done` is called in the caller's thread as each one ends.
 
@@ -97,6 +112,8 @@ class ChunkExecutor(Protocol):
                 and done side by side in any order.
             n_gpus: GPUs that the worker takes; more than 0 only with `in_order`. With 2 and more the worker is as many
                 processes on one host, which do each `SplitTask` together; the first of them does all others alone.
+            warm: what the worker loads. With GPUs, in a cluster that outlives the run, such a worker serves the runs
+                that follow, one task of each run in turn.
 
         Raises:
             ClusterError: workers or GPUs could not be had, or workers died more often than the settings allow.
@@ -126,9 +143,10 @@ class InProcessExecutor:
         *,
         in_order: bool = False,
         n_gpus: int = 0,
+        warm: WarmKey | None = None,
     ) -> list[ResultT]:
         """See `ChunkExecutor.run`; the order is kept in any case, and the process has the GPUs that it has."""
-        del in_order, n_gpus
+        del in_order, n_gpus, warm
         results = []
         for task in tasks:
             result = task.run()
@@ -144,11 +162,19 @@ class InProcessExecutor:
         """Nothing to free."""
 
 
-def make_executor(settings: ClusterSettings, warm_up: Callable[[], None] | None = None) -> ChunkExecutor:
-    """The executor that the settings name; not started. `warm_up` is what its new workers do first."""
+def make_executor(
+    settings: ClusterSettings, warm_up: Callable[[], None] | None = None, shared_folder: Path | None = None
+) -> ChunkExecutor:
+    """The executor that the settings name; not started.
+
+    Args:
+        settings: which one.
+        warm_up: what its new workers do first.
+        shared_folder: where the files of a Ray that runs share lie.
+    """
     if settings.executor == "in_process":
         return InProcessExecutor()
     # Ray is imported only by those who use it: it costs most of a second.
     ray_executor = importlib.import_module("s2v_pipeline.cluster.ray_executor")
-    executor: ChunkExecutor = ray_executor.RayExecutor(settings, warm_up)
+    executor: ChunkExecutor = ray_executor.RayExecutor(settings, warm_up, shared_folder=shared_folder)
     return executor

@@ -23,7 +23,7 @@ from s2v_pipeline.generation.ranks import Rank
 _log = logging.getLogger(__name__)
 
 _REASON_S = 3.0
-"""When one rank fails, the others mostly do, too: of one cause, or because it is gone. So long is waited for them, since
+"""When one rank fails, the others mostly do, too: of one cause, or because it is gone. They are waited for so long, as
 only one of them may know the reason."""
 
 
@@ -174,12 +174,12 @@ def _together(refs: Sequence[Any], task: Task[ResultT], rank_timeout_s: float, i
             interrupts.sleep(POLL_S)
         else:
             interrupts.sleep(POLL_S)
-    for error in errors:
-        if isinstance(error, S2VError) and not isinstance(error, ClusterError):
-            raise error
+    for failed in errors:
+        if isinstance(failed, S2VError) and not isinstance(failed, ClusterError):
+            raise failed
     if errors or pending:
         silent = [str(refs.index(ref)) for ref in pending]
-        reasons = [error.got if isinstance(error, S2VError) else _first_words(error) for error in errors]
+        reasons = [each.got if isinstance(each, S2VError) else _first_words(each) for each in errors]
         if silent:
             reasons.append(f"no answer from rank {', '.join(silent)} when another had ended")
         raise ClusterError(

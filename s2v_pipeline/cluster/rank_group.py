@@ -42,7 +42,7 @@ class RankProcess:
         """host:port of this node that nobody listens at."""
         import ray
 
-        host = ray.util.get_node_ip_address()
+        host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
         with socket.socket() as listener:
             listener.bind((host, 0))
             return f"{host}:{listener.getsockname()[1]}"
@@ -185,3 +185,20 @@ class RankGroup:
         for process in self._processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+def end_all_named(prefix: str) -> int:
+    """End every group whose name begins so; how many processes that were."""
+    import ray
+    from ray.util.placement_group import get_placement_group, placement_group_table, remove_placement_group
+
+    names = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True) if each["namespace"] == NAMESPACE]
+    ranks = [name for name in names if name.startswith(f"{prefix}-")]
+    for name in ranks:
+        with contextlib.suppress(ValueError):
+            ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
+    for placement in placement_group_table().values():
+        if placement["name"].startswith(f"{prefix}-") and placement["state"] != "REMOVED":
+            with contextlib.suppress(ValueError):
+                remove_placement_group(get_placement_group(placement["name"]))
+    return len(ranks)

@@ -7,11 +7,12 @@ Does not belong here: the assets (assets), running tasks (running).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import dagster as dg
 import pandas as pd
 
-from s2v_pipeline.artifacts import ArtifactStore
+from s2v_pipeline.artifacts import ArtifactStore, content_key
 from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform
 from s2v_pipeline.audio.tracks import analysed_path
 from s2v_pipeline.cache.chunk_cache import ChunkCache, cache_of
@@ -21,11 +22,14 @@ from s2v_pipeline.chunks.request import ChunkRequest, FileRef
 from s2v_pipeline.clips.clip_encoding import ClipEncoding
 from s2v_pipeline.clips.encoders import choose_encoder
 from s2v_pipeline.clips.label import Stamp, make_stamp
+from s2v_pipeline.cluster.executor import WarmKey
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
+from s2v_pipeline.cluster.versions import own_versions
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import Placement
 from s2v_pipeline.generation.registry import check_generator, generator_profile, load_generator, spec_of
+from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import AlignmentSettings, Settings
 from s2v_pipeline.video.certificate import credentials_at
@@ -177,7 +181,11 @@ def label_stamp(settings: Settings, width_px: int, height_px: int) -> Stamp | No
 def placement_of(settings: Settings) -> Placement:
     """Where latents are made: several GPUs may make them together."""
     profile = generator_profile(settings.generation.generator)
-    return Placement(in_order=profile.CHAINED or profile.ONE_WORKER, n_gpus=profile.n_gpus(settings))
+    return Placement(
+        in_order=profile.CHAINED or profile.ONE_WORKER,
+        n_gpus=profile.n_gpus(settings),
+        warm=_warm_key(spec_of(settings)) if profile.ONE_WORKER else None,
+    )
 
 
 def placement_of_clips(settings: Settings, tasks: Sequence[RenderClip]) -> Placement:
@@ -185,7 +193,12 @@ def placement_of_clips(settings: Settings, tasks: Sequence[RenderClip]) -> Place
     latents = placement_of(settings)
     if latents.n_gpus and all(task.is_made() for task in tasks):
         return Placement(in_order=latents.in_order)
-    return Placement(latents.in_order, min(1, latents.n_gpus))
+    return Placement(latents.in_order, min(1, latents.n_gpus), latents.warm)
+
+
+def _warm_key(spec: GeneratorSpec) -> WarmKey:
+    # Everything that a worker may keep of a spec; the code, too, as it may change under a cluster that stays up.
+    return WarmKey(content_key({"spec": repr(spec), "code": asdict(own_versions())}), spec.name)
 
 
 def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: list[ChunkFile]) -> ChunkManifest:

@@ -20,7 +20,7 @@ from dagster_shared.error import SerializableErrorInfo
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.cluster.chunk_place import NOT_READ, NOT_WRITTEN
-from s2v_pipeline.cluster.executor import ChunkExecutor, Task
+from s2v_pipeline.cluster.executor import ChunkExecutor, Task, WarmKey
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.defs.chunk_events import ChunkEvents
 from s2v_pipeline.errors import AlignmentError, InputError, S2VError, SettingsError, WeightsError
@@ -144,6 +144,7 @@ class Placement:
 
     in_order: bool = False
     n_gpus: int = 0
+    warm: WarmKey | None = None
 
 
 def run_tasks(
@@ -187,7 +188,7 @@ def run_tasks(
         if INTERRUPT_CAME.is_set():
             raise KeyboardInterrupt
 
-    chunks = executor.run(tasks, on_done, in_order=placement.in_order, n_gpus=placement.n_gpus)
+    chunks = executor.run(tasks, on_done, in_order=placement.in_order, n_gpus=placement.n_gpus, warm=placement.warm)
     return [
         replace(chunk, timings_s=((WAIT, round(waits_s[chunk.index], 3)), *chunk.timings_s))
         if chunk.index in waits_s

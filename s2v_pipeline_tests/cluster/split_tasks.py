@@ -67,8 +67,7 @@ class Together:
             return self.number, False, os.getpid()
         parts = [self._part(0)]
         try:
-            for line in _lines:
-                parts.append(line.recv(64, socket.MSG_WAITALL))
+            parts += [line.recv(64, socket.MSG_WAITALL) for line in _lines]
         except TimeoutError as error:
             raise ClusterError("ranks must answer", got="no answer in time", cure="Run it again.") from error
         if any(len(part) != len(parts[0]) for part in parts):

@@ -20,6 +20,7 @@ from s2v_pipeline.chunks.request import ChunkRequest, FileRef
 from s2v_pipeline.clips.clip_encoding import ClipEncoding
 from s2v_pipeline.clips.label import make_stamp
 from s2v_pipeline.cluster import tasks
+from s2v_pipeline.cluster.executor import SplitTask
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip, WarmUp
 from s2v_pipeline.errors import ArtifactError, GenerationError
@@ -215,6 +216,26 @@ def test_tasks_travel_to_workers(store: ArtifactStore, request_: ChunkRequest) -
     task = pickle.loads(pickle.dumps(GenerateChunk(GeneratorSpec("portrait"), request_, store)))  # noqa: S301
     assert task.request.key("g") == request_.key("g")
     assert task.label == "latents of chunk 0"
+
+
+def test_other_ranks_do_the_same_and_write_nothing(ramp: Ramp, store: ArtifactStore, request_: ChunkRequest) -> None:
+    assert isinstance(GenerateChunk(GeneratorSpec("ramp"), request_, store), SplitTask)
+    assert not issubclass(RenderClip, SplitTask)
+    first, second, _ = chained_tasks(ramp, chain(request_), store)
+    assert not first.is_made()
+    first.follow()
+    assert list(store.root.rglob("*.safetensors")) == []
+    first.run()
+    assert (first.is_made(), second.is_made()) == (True, False)
+    second.follow()
+    second.run()
+    # Rank 0 and the others were asked for the same, with the same carry.
+    assert [None if carry is None else carry.tensors["last"].tolist() for carry in ramp.carries] == [
+        None,
+        None,
+        [1.0],
+        [1.0],
+    ]
 
 
 def chain(request: ChunkRequest, n_chunks: int = 3) -> tuple[ChunkRequest, ...]:
