@@ -27,6 +27,7 @@ BASE = (
     *("errors", "timebase", "media", "artifacts", "credential_settings", "setting_groups", "settings"),
     "video_settings",
     "gate_settings",
+    "temporaries",
 )
 
 # What crosses the border between generators and the rest.
@@ -41,7 +42,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "timebase": (),
     "media": ("timebase",),
-    "artifacts": ("errors",),
+    "temporaries": (),
+    "artifacts": ("errors", "temporaries"),
     "setting_values": (),
     "video_settings": ("setting_values",),
     "credential_settings": ("setting_values",),
