@@ -1,4 +1,4 @@
-"""Names of files that are not whole yet: they say which process writes them, so that what a dead one left can be removed.
+"""Names of files that are not whole yet: they say which process writes them, so that what a dead one left can go.
 
 Belongs here: the name's prefix, telling whether its process lives, removal.
 Does not belong here: writing files (artifacts), which folders are searched (artifacts, defs).

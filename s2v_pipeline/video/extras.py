@@ -124,11 +124,12 @@ def _stream(path: Path, *, of: Delivered, settings: Settings, store: ArtifactSto
     coming a reader finds none.
     """
     folder = _stream_folder(of, store)
-    temporary = folder.with_name(f".{uuid.uuid4().hex}")
+    mark = temporary_prefix()
+    temporary = folder.with_name(f"{mark}{uuid.uuid4().hex}")
     ladder = rungs(of.width_px, of.height_px, settings.delivery.ladder)
     with (
         disk_errors(folder.parent),
-        tempfile.TemporaryDirectory(dir=folder.parent, prefix=temporary_prefix()) as working,
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=mark) as working,
     ):
         try:
             temporary.mkdir()
