@@ -26,8 +26,8 @@ VIDEOS = (Wanted("anna", slow_chained.NAME), Wanted("berta", slow_chained.NAME),
 POISONED = Wanted("poison", slow_chained.NAME, slow_chained.POISON)
 DISK = "size=96m"  # the three videos and Dagster's database take a fifth of it
 MOST_LINGER_S = 90  # Ray's agents try for a minute to reach a control store that is gone
-# A seed a batch; S2V_CHAOS_SEEDS="7 8 9" chooses others, S2V_CHAOS_FAULTS how many faults a batch may have.
-SEEDS = os.environ.get("S2V_CHAOS_SEEDS", "1 2 3 4").split()
+# A seed a batch; CHAOS_SEEDS="7 8 9" chooses others, CHAOS_FAULTS how many faults a batch may have.
+SEEDS = os.environ.get("CHAOS_SEEDS", "1 2 3 4").split()
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_videos_survive_faults(
     folder: Path, undisturbed: dict[str, tuple[ArtifactStore, str]], seed: str, pytestconfig: pytest.Config
 ) -> None:
-    most_faults = int(os.environ.get("S2V_CHAOS_FAULTS", "60"))
-    log = Path(os.environ.get("S2V_CHAOS_LOG", str(folder.parent)))
+    most_faults = int(os.environ.get("CHAOS_FAULTS", "60"))
+    log = Path(os.environ.get("CHAOS_LOG", str(folder.parent)))
     journal = Journal(log / f"commands-{seed}.jsonl")
     family = Family()
     project = Project(folder)
