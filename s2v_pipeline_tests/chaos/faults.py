@@ -42,7 +42,7 @@ class Scene:
         run: the video that is asked for.
         family: processes of all runs.
         ledger: told before a chunk's file is damaged.
-        data: folder of the project's artifacts and Dagster's database; a small disk of its own where mounting works.
+        data: folder of the project's artifacts; a small disk of its own where mounting works.
         random: seeded.
     """
 
@@ -55,6 +55,11 @@ class Scene:
     def processes(self, wanted: Callable[[psutil.Process], bool]) -> list[psutil.Process]:
         pid = self.run.pid
         return [] if pid is None else self.family.find(pid, wanted)
+
+    @property
+    def is_at_chunks(self) -> bool:
+        """Whether the run's workers work now: what ends a run comes then, not while it starts for the tenth time."""
+        return self.run.makes_chunks and bool(self.processes(is_working))
 
 
 def _kill(scene: Scene, wanted: Callable[[psutil.Process], bool]) -> Hit:
@@ -84,7 +89,7 @@ def kill_gcs(scene: Scene) -> Hit:
 
 def _signal_run(scene: Scene, number: signal.Signals) -> Hit:
     pid = scene.run.pid
-    if pid is None or not scene.run.makes_chunks:
+    if pid is None or not scene.is_at_chunks:
         return None
     os.kill(pid, number)
     return {"pid": pid}
@@ -143,7 +148,7 @@ def refuse_memory(scene: Scene) -> Hit:
 
 
 def fill_disk(scene: Scene) -> Hit:
-    if not os.path.ismount(scene.data) or not scene.run.makes_chunks:
+    if not os.path.ismount(scene.data) or not scene.is_at_chunks:
         return None
     ballast = scene.data / BALLAST
     seconds_s = round(scene.random.uniform(*OUTAGE_S), 1)
@@ -175,7 +180,7 @@ def _mounted(*command: str, undo: tuple[str, ...]) -> Iterator[None]:
 def take_store_away(scene: Scene) -> Hit:
     """The artifacts' folder is an empty one that takes nothing, as where a network disk is not mounted."""
     artifacts = scene.run.store.root
-    if not os.path.ismount(scene.data) or not scene.run.makes_chunks:
+    if not os.path.ismount(scene.data) or not scene.is_at_chunks:
         return None
     seconds_s = round(scene.random.uniform(*OUTAGE_S), 1)
     with _mounted(*("-t", "tmpfs", "-o", "ro,size=4k", "tmpfs", str(artifacts)), undo=("umount", "-l", str(artifacts))):
@@ -186,7 +191,7 @@ def take_store_away(scene: Scene) -> Hit:
 def make_store_read_only(scene: Scene) -> Hit:
     """What a file system does after an error of its disk."""
     artifacts = str(scene.run.store.root)
-    if not os.path.ismount(scene.data) or not scene.run.makes_chunks:
+    if not os.path.ismount(scene.data) or not scene.is_at_chunks:
         return None
     seconds_s = round(scene.random.uniform(*OUTAGE_S), 1)
     with _mounted("--bind", "-o", "ro", artifacts, artifacts, undo=("umount", "-l", artifacts)):
@@ -275,19 +280,19 @@ def leave_partial_file(scene: Scene) -> Hit:
 
 KINDS: Mapping[Callable[[Scene], Hit], float] = {
     kill_worker: 5,
-    kill_raylet: 1,
-    kill_gcs: 1,
-    kill_run: 1.2,
-    interrupt_run: 0.8,
-    terminate_run: 0.8,
+    kill_raylet: 0.6,
+    kill_gcs: 0.6,
+    kill_run: 0.6,
+    interrupt_run: 0.4,
+    terminate_run: 0.4,
     hang_worker: 3,
     hang_run: 1,
-    refuse_memory: 2,
-    fill_disk: 1.5,
-    take_store_away: 1.2,
-    make_store_read_only: 1,
+    refuse_memory: 1.2,
+    fill_disk: 0.8,
+    take_store_away: 0.7,
+    make_store_read_only: 0.6,
     flip_chunk_byte: 2,
-    flip_upstream_byte: 0.5,
+    flip_upstream_byte: 0.3,
     truncate_chunk: 2,
     lose_chunk: 1.5,
     leave_partial_file: 1.5,

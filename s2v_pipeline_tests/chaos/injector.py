@@ -17,7 +17,7 @@ from s2v_pipeline_tests.chaos.journal import Journal
 from s2v_pipeline_tests.chaos.ledger import Ledger
 from s2v_pipeline_tests.chaos.runs import AgainAndAgain
 
-PAUSE_S = (0.2, 2.0)
+PAUSE_S = (0.1, 1.2)
 
 
 class Injector(threading.Thread):

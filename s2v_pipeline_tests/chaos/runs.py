@@ -85,7 +85,7 @@ class AgainAndAgain(threading.Thread):
         self.store = ArtifactStore(folder / "data" / "artifacts")
         self.process: subprocess.Popen[bytes] | None = None
         self.exit_codes: list[int] = []
-        self.said = ""
+        self.said: list[str] = []
         self._folder = folder
         self._family = family
         self._journal = journal
@@ -130,7 +130,7 @@ class AgainAndAgain(threading.Thread):
                     self._journal.say("hung", input=self.wanted.name, number=number)
                     self.process.kill()
                     code = self.process.wait()
-            self.said = _last_words(log)
+            self.said.append(_last_words(log))
             self.exit_codes.append(code)
             self._journal.say(
                 "run_end",
@@ -138,7 +138,7 @@ class AgainAndAgain(threading.Thread):
                 number=number,
                 exit_code=code,
                 seconds_s=round(time.monotonic() - began_at, 1),
-                said="" if code == 0 else self.said,
+                said="" if code == 0 else self.said[-1],
             )
             if code == 0:
                 return
