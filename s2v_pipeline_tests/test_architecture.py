@@ -28,6 +28,7 @@ BASE = (
     "video_settings",
     "gate_settings",
     "cache_settings",
+    "temporaries",
 )
 
 # What crosses the border between generators and the rest.
@@ -42,7 +43,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "timebase": (),
     "media": ("timebase",),
-    "artifacts": ("errors",),
+    "temporaries": (),
+    "artifacts": ("errors", "temporaries"),
     "setting_values": (),
     "video_settings": ("setting_values",),
     "credential_settings": ("setting_values",),

@@ -25,6 +25,7 @@ from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.defs.chunk_events import ChunkEvents
 from s2v_pipeline.errors import AlignmentError, InputError, S2VError, SettingsError, WeightsError
 from s2v_pipeline.progress_bars import PROGRESS_LOGGER
+from s2v_pipeline.temporaries import temporary_prefix
 from s2v_pipeline.video.generation_stats import WAIT
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
@@ -112,7 +113,7 @@ def frames_counted(
     """
     report, n_total, ended = report_progress(context), sum(n_frames), threading.Event()
     store.root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".frames-", dir=store.root, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix(), dir=store.root, ignore_cleanup_errors=True) as folder:
         counters = tuple(FrameCounter(Path(folder) / str(index)) for index in range(len(n_frames)))
 
         def watch() -> None:
