@@ -27,6 +27,7 @@ BASE = (
     *("errors", "timebase", "media", "artifacts", "credential_settings", "setting_groups", "settings"),
     "video_settings",
     "gate_settings",
+    "enhance_settings",
 )
 
 # What crosses the border between generators and the rest.
@@ -46,7 +47,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "video_settings": ("setting_values",),
     "credential_settings": ("setting_values",),
     "gate_settings": ("setting_values",),
-    "setting_groups": ("setting_values", "video_settings", "credential_settings", "gate_settings"),
+    "enhance_settings": ("setting_values",),
+    "setting_groups": ("setting_values", "video_settings", "credential_settings", "gate_settings", "enhance_settings"),
     "settings": ("errors", "setting_groups"),
     "packaged": BASE,
     "progress_bars": BASE,
@@ -90,7 +92,11 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "up": (*BASE, "machine", "packaged", "fileserver", "defs"),
     "weights_cli": (*BASE, "generation.wan_s2v"),
     "verify_cli": (*BASE, "video"),
-    "cli": (*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor", "weights_cli", "verify_cli"),
+    "config_cli": (*BASE, "defs"),
+    "cli": (
+        *(*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor"),
+        *("weights_cli", "verify_cli", "config_cli"),
+    ),
     "": ("api", "errors"),  # the package's own __init__: its lazy public names
 }
 

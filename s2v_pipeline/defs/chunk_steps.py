@@ -17,8 +17,8 @@ from s2v_pipeline.audio.tracks import analysed_path
 from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
-from s2v_pipeline.clips.encoders import choose_encoder
-from s2v_pipeline.clips.label import Stamp, make_stamp
+from s2v_pipeline.clips.encoders import SOFTWARE, choose_encoder
+from s2v_pipeline.clips.label import label_stamp
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
 from s2v_pipeline.defs.resources import PipelineResource
@@ -27,6 +27,7 @@ from s2v_pipeline.generation.registry import check_generator, generator_profile,
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import AlignmentSettings, Settings
 from s2v_pipeline.video.certificate import credentials_at
+from s2v_pipeline.video.finish_plan import clip_video, encodes_again, output_size
 
 
 def settings_of(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Settings:
@@ -60,6 +61,7 @@ def plan_requests(
             encoder can.
     """
     check_generator(settings)
+    output_size(speech.width_px, speech.height_px, settings.enhance)
     encoder_of(settings)  # refuses before anything is made that could not be encoded
     profile = generator_profile(settings.generation.generator)
     store = pipeline.store()
@@ -112,10 +114,12 @@ def clip_tasks(
     counters: Sequence[FrameCounter],
 ) -> tuple[RenderClip, ...]:
     """One task and one counter a chunk; all with the encoder that works where the run is, so that the clips fit."""
-    spec, encoder = spec_of(settings), encoder_of(settings)
-    stamp = label_stamp(settings, requests[0].width_px, requests[0].height_px)
+    spec, again = spec_of(settings), encodes_again(settings)
+    # Clips that are encoded once more get the label then, in the delivered size and over all that is done to them.
+    encoder = SOFTWARE["h264"] if again else encoder_of(settings)
+    stamp = None if again else label_stamp(settings.credentials, requests[0].width_px, requests[0].height_px)
     return tuple(
-        RenderClip(spec, request, chunk, settings.video, store, encoder, counter, stamp)
+        RenderClip(spec, request, chunk, clip_video(settings), store, encoder, counter, stamp)
         for request, chunk, counter in zip(requests, latents.chunks, counters, strict=True)
     )
 
@@ -127,18 +131,6 @@ def encoder_of(settings: Settings) -> str:
         SettingsError: none works that makes what the settings ask for.
     """
     return choose_encoder(settings.video.codec, settings.video.bit_depth, settings.cluster.video_encoder)
-
-
-def label_stamp(settings: Settings, width_px: int, height_px: int) -> Stamp | None:
-    """The visible label for frames of a size; None where no label is set.
-
-    Raises:
-        SettingsError: it cannot be drawn.
-    """
-    own = settings.credentials
-    if not own.label:
-        return None
-    return make_stamp(own.label, corner=own.label_corner, font=own.label_font, width_px=width_px, height_px=height_px)
 
 
 def placement_of(settings: Settings) -> Placement:

@@ -18,6 +18,7 @@ from s2v_pipeline.clips.encoders import FORMAT_NAMES
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import Settings
 from s2v_pipeline.timebase import frames_for_samples
+from s2v_pipeline.video.finish_plan import expected_look, output_fps
 from s2v_pipeline.video.inspection import Expected
 from s2v_pipeline.video.manifest import FinalVideo
 
@@ -46,10 +47,11 @@ def expected_video(
         ArtifactError: a file is missing or damaged.
     """
     with Image.open(store.read_path("speech_inputs", speech.input_id, speech.framed.name)) as framed:
-        portrait = np.array(framed.convert("RGB"), np.uint8)
+        portrait = expected_look(settings.enhance, np.array(framed.convert("RGB"), np.uint8))
+    fps = output_fps(speech.fps, settings.enhance)
     return Expected(
-        n_frames=frames_for_samples(speech.n_samples, speech.rate_hz, speech.fps),
-        fps=speech.fps,
+        n_frames=frames_for_samples(speech.n_samples, speech.rate_hz, fps),
+        fps=fps,
         width_px=portrait.shape[1],
         height_px=portrait.shape[0],
         codec=FORMAT_NAMES[settings.video.codec],
