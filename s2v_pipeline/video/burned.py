@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import html
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -97,8 +98,16 @@ class BurnCaptions:
 
 
 def cue_at(cues: Sequence[Cue], time_s: Fraction) -> Cue | None:
-    """The first cue that is shown at a time."""
-    return next((cue for cue in cues if cue.start_ms <= 1000 * time_s < cue.end_ms), None)
+    """The cue that is shown at a time, of cues that follow each other."""
+    time_ms = 1000 * time_s
+    index = bisect_right(cues, time_ms, key=lambda cue: cue.start_ms) - 1
+    return cues[index] if index >= 0 and time_ms < cues[index].end_ms else None
+
+
+def caption_changes(cues: Sequence[Cue], n_frames: int, fps: Fraction) -> tuple[int, ...]:
+    """Frames at which a caption comes, goes or gives way to another."""
+    shown = [cue_at(cues, frame_middle_s(frame, fps)) for frame in range(n_frames)]
+    return tuple(frame for frame in range(1, n_frames) if shown[frame] != shown[frame - 1])
 
 
 def plain_text(cue: Cue) -> str:
