@@ -29,6 +29,7 @@ BASE = (
     "gate_settings",
     "cache_settings",
     "temporaries",
+    "enhance_settings",
 )
 
 # What crosses the border between generators and the rest.
@@ -50,7 +51,11 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "credential_settings": ("setting_values",),
     "gate_settings": ("setting_values",),
     "cache_settings": ("setting_values",),
-    "setting_groups": ("setting_values", "video_settings", "credential_settings", "gate_settings", "cache_settings"),
+    "enhance_settings": ("setting_values",),
+    "setting_groups": (
+        *("setting_values", "video_settings", "credential_settings", "gate_settings", "cache_settings"),
+        "enhance_settings",
+    ),
     "settings": ("errors", "setting_groups"),
     "packaged": BASE,
     "progress_bars": BASE,
@@ -99,9 +104,10 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "weights_cli": (*BASE, "generation.wan_s2v"),
     "verify_cli": (*BASE, "video"),
     "cache_cli": (*BASE, "cache", "defs"),
+    "config_cli": (*BASE, "defs"),
     "cli": (
         *(*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor"),
-        *("weights_cli", "verify_cli", "cache_cli", "cluster_cli"),
+        *("weights_cli", "verify_cli", "cache_cli", "cluster_cli", "config_cli"),
     ),
     "": ("api", "errors"),  # the package's own __init__: its lazy public names
 }

@@ -41,7 +41,8 @@ def open_pool() -> Any:
 
     name = pool_name()
     options: dict[str, Any] = {"num_cpus": 0, "name": name, "namespace": NAMESPACE, "lifetime": "detached"}
-    return ray.remote(**options, get_if_exists=True)(WarmPoolActor).remote(name)
+    options["get_if_exists"] = True
+    return ray.remote(**options)(WarmPoolActor).remote(name)
 
 
 class _Beating(Interrupts):

@@ -22,7 +22,6 @@ from s2v_pipeline.defs.chunk_steps import (
     check_settings,
     chunk_cache,
     clip_tasks,
-    label_stamp,
     latents_tasks,
     manifest_of,
     placement_of,
@@ -41,6 +40,7 @@ from s2v_pipeline.inputs.prepare import prepare_input
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.timebase import frames_for_samples
 from s2v_pipeline.video.deliver import deliver_video
+from s2v_pipeline.video.finish_plan import delivered_label
 from s2v_pipeline.video.manifest import FinalVideo
 
 ANALYSIS_RATE_HZ = 16_000  # what the voice-activity, phoneme and (later) wav2vec2 models take
@@ -72,7 +72,7 @@ def speech_inputs(
         settings = settings_of(context, pipeline)
         check_settings(settings, pipeline)
         value = prepare_input(source, resolved.settings, pipeline.store())
-        label_stamp(settings, value.width_px, value.height_px)
+        delivered_label(settings, value.width_px, value.height_px)
         write_portrait_preview(
             pipeline.store(), "speech_inputs", value.input_id, value.framed.name, key=value.framed.sha256
         )
@@ -270,7 +270,7 @@ def final_videos(
 ) -> dg.MaterializeResult[FinalVideo]:
     """The delivered mp4; its captions, poster, contact sheet, `generation_metadata.json`, `generation_stats.json`.
 
-    Clips are joined without encoding them again; the sound is the original, or what `audio.delivered` says.
+    Clips are joined as they are, or after what `enhance` asks for; the sound is what `audio.delivered` says.
     """
     with user_errors_are_final(context):
         # 1. the video and its sidecars

@@ -21,7 +21,7 @@ from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
 from s2v_pipeline.clips.clip_encoding import ClipEncoding
 from s2v_pipeline.clips.encoders import choose_encoder
-from s2v_pipeline.clips.label import Stamp, make_stamp
+from s2v_pipeline.clips.label import label_stamp
 from s2v_pipeline.cluster.executor import WarmKey
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
@@ -34,6 +34,7 @@ from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import AlignmentSettings, Settings
 from s2v_pipeline.video.certificate import credentials_at
 from s2v_pipeline.video.credentials import check_signer
+from s2v_pipeline.video.finish_plan import clip_video, encodes_again, output_size
 
 
 def settings_of(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Settings:
@@ -67,6 +68,7 @@ def plan_requests(
             encoder can.
     """
     check_generator(settings)
+    output_size(speech.width_px, speech.height_px, settings.enhance)
     encoder_of(settings)  # refuses before anything is made that could not be encoded
     profile = generator_profile(settings.generation.generator)
     store = pipeline.store()
@@ -153,7 +155,10 @@ def clip_encoding(settings: Settings, request: ChunkRequest) -> ClipEncoding:
     Raises:
         SettingsError: no encoder works, or the label cannot be drawn.
     """
-    stamp = label_stamp(settings, request.width_px, request.height_px)
+    if encodes_again(settings):
+        # Clips that are encoded once more get the label then, in the delivered size and over all that is done to them.
+        return ClipEncoding(clip_video(settings))
+    stamp = label_stamp(settings.credentials, request.width_px, request.height_px)
     return ClipEncoding(settings.video, encoder_of(settings), stamp)
 
 
@@ -164,18 +169,6 @@ def encoder_of(settings: Settings) -> str:
         SettingsError: none works that makes what the settings ask for.
     """
     return choose_encoder(settings.video.codec, settings.video.bit_depth, settings.cluster.video_encoder)
-
-
-def label_stamp(settings: Settings, width_px: int, height_px: int) -> Stamp | None:
-    """The visible label for frames of a size; None where no label is set.
-
-    Raises:
-        SettingsError: it cannot be drawn.
-    """
-    own = settings.credentials
-    if not own.label:
-        return None
-    return make_stamp(own.label, corner=own.label_corner, font=own.label_font, width_px=width_px, height_px=height_px)
 
 
 def placement_of(settings: Settings) -> Placement:

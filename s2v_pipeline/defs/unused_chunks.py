@@ -18,7 +18,7 @@ from s2v_pipeline.artifacts import PROVENANCE_SUFFIX, ArtifactStore
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.cluster.tasks import CLIPS_ASSET, LATENTS_ASSET
 from s2v_pipeline.defs.io_manager import load_value
-from s2v_pipeline.defs.stored import PARTITION_TAG
+from s2v_pipeline.defs.resources import PARTITION_TAG
 from s2v_pipeline.defs.values import MANIFEST_PART
 from s2v_pipeline.errors import ArtifactError
 
