@@ -12,7 +12,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from s2v_pipeline.cache_settings import CacheSettings
 from s2v_pipeline.credential_settings import CredentialSettings
+from s2v_pipeline.enhance_settings import ENHANCED as ENHANCED
+from s2v_pipeline.enhance_settings import EnhanceSettings
 from s2v_pipeline.gate_settings import GateSettings
 from s2v_pipeline.setting_values import Group, Texts
 from s2v_pipeline.video_settings import DeliverySettings
@@ -79,6 +82,9 @@ class GenerationSettings(Group):
 
     generator: str = Field("portrait", description="name of a registered generator")
     quality: Quality = Field("medium", description="preset of size and encoding; explicit values win over it")
+    enhance_quality: bool = Field(
+        False, description="the generator's own set of `enhance`; explicit values win over it"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="of the input; a chunk's seed derives from it")
     chunk_s: float = Field(4.0, gt=0, le=60, description="length of a chunk: the most work that a crash can lose")
 
@@ -164,6 +170,7 @@ class Settings(Group):
     inputs: InputSettings = InputSettings()
     video: VideoSettings = VideoSettings()
     delivery: DeliverySettings = DeliverySettings()
+    enhance: EnhanceSettings = EnhanceSettings()
     audio: AudioSettings = AudioSettings()
     alignment: AlignmentSettings = AlignmentSettings()
     generation: GenerationSettings = GenerationSettings()
@@ -171,6 +178,7 @@ class Settings(Group):
     credentials: CredentialSettings = CredentialSettings()
     gate: GateSettings = GateSettings()
     cluster: ClusterSettings = ClusterSettings()
+    cache: CacheSettings = CacheSettings()
     paths: PathSettings = PathSettings()
     server: ServerSettings = ServerSettings()
 
@@ -179,6 +187,9 @@ _WAN_VIDEO: Layer = {"framing": "picture", "fps": 16}  # the model knows one rat
 _WAN_CHUNK: Layer = {"chunk_s": 5.0}  # 80 frames: what the model was trained on
 # What the gate knows of pictures comes from `portrait`: a model may move the camera, and then it only warns.
 _WAN_GATE: Layer = {"blocking": ["container_is_as_ordered", "length_is_exact", "sound_is_the_speech", "captions_fit"]}
+
+# Each chunk starts from the one before, so that colours can wander away from the portrait's.
+_WAN_ENHANCE: Layer = {"drift": True}
 
 PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
     "portrait": {
@@ -193,6 +204,7 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
         "low": {
             "video": {**_WAN_VIDEO, "width_px": 832, "height_px": 448, "crf": 23, "x264_preset": "veryfast"},
             "generation": _WAN_CHUNK,
+            "enhance": _WAN_ENHANCE,
             "gate": _WAN_GATE,
             "wan": {"steps": 4, "solver": "euler", "shift": 3.0, "guidance": 1.0},
         },
@@ -200,6 +212,7 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
         "medium": {
             "video": {**_WAN_VIDEO, "width_px": 832, "height_px": 448, "crf": 18, "x264_preset": "veryfast"},
             "generation": _WAN_CHUNK,
+            "enhance": _WAN_ENHANCE,
             "gate": _WAN_GATE,
             "wan": {"steps": 20, "solver": "unipc", "shift": 3.0, "guidance": 4.5},
         },
@@ -207,12 +220,14 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
         "high": {
             "video": {**_WAN_VIDEO, "width_px": 832, "height_px": 480, "crf": 17, "x264_preset": "fast"},
             "generation": _WAN_CHUNK,
+            "enhance": _WAN_ENHANCE,
             "gate": _WAN_GATE,
             "wan": {"steps": 40, "solver": "unipc", "shift": 3.0, "guidance": 4.5},
         },
         "ultra": {
             "video": {**_WAN_VIDEO, "width_px": 1024, "height_px": 704, "crf": 16, "x264_preset": "medium"},
             "generation": _WAN_CHUNK,
+            "enhance": _WAN_ENHANCE,
             "gate": _WAN_GATE,
             "wan": {"steps": 40, "solver": "unipc", "shift": 3.0, "guidance": 4.5},
         },
@@ -221,7 +236,7 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
 """Generator -> quality -> values. A generator without a row starts from the defaults."""
 
 PER_INPUT = (
-    *("video", "audio", "generation", "delivery"),
+    *("video", "audio", "generation", "delivery", "enhance"),
     *("wan.steps", "wan.solver", "wan.shift", "wan.guidance", "wan.negative_prompt"),
     "alignment.language",
 )

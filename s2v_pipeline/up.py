@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import FrameType
 
 import psutil
@@ -20,6 +21,7 @@ import psutil
 from s2v_pipeline.cluster.shared_ray import SharedRay
 from s2v_pipeline.defs.instance import close_dead_runs
 from s2v_pipeline.defs.launch import Project
+from s2v_pipeline.defs.run_facts import METRICS_PATH, metrics_page
 from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.fileserver import HOST, FileServer
 from s2v_pipeline.machine import port_error
@@ -51,7 +53,10 @@ def serve(project: Project, *, say: Callable[[str], None]) -> int:
     project.pipeline.inputs_folder().mkdir(parents=True, exist_ok=True)
     root = project.pipeline.store().root
     # Opened before Dagster starts: sets DAGSTER_HOME for it and closes what an earlier crash left unfinished.
-    with project.instance() as instance, FileServer(root, settings.server.file_port):
+    with ExitStack() as open_until_the_end:
+        instance = open_until_the_end.enter_context(project.instance())
+        pages = {METRICS_PATH: metrics_page(instance, project.pipeline)}
+        open_until_the_end.enter_context(FileServer(root, settings.server.file_port, pages))
         stopping = _stop_on_signals()
         # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
         dagster = subprocess.Popen(
@@ -67,6 +72,7 @@ def serve(project: Project, *, say: Callable[[str], None]) -> int:
             if not stopping and dagster.poll() is None:
                 say(f"Dagster UI     http://{HOST}:{settings.server.dagster_port}")
                 say(f"files          http://{HOST}:{settings.server.file_port}/files/")
+                say(f"metrics        http://{HOST}:{settings.server.file_port}{METRICS_PATH}")
                 say(f"watched folder {project.pipeline.inputs_folder()}")
                 say("Ctrl-C ends everything")
             while not stopping and dagster.poll() is None:

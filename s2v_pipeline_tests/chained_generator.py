@@ -111,8 +111,8 @@ def register() -> None:
     generators[NAME] = registry._Entry(factory_module=__name__, profile_module=__name__)
 
 
-def init_with_hook() -> Callable[..., Any]:
-    """`ray.init` for a local Ray whose workers know the generator, too."""
+def init_with_hook(hook: str = f"{__name__}.register") -> Callable[..., Any]:
+    """`ray.init` for a local Ray whose workers know the generator, too; `hook` is what each of them calls first."""
     # Ray reads how it authenticates when it is imported.
     ray_environment.set_environment(local=True)
     import ray
@@ -120,7 +120,7 @@ def init_with_hook() -> Callable[..., Any]:
     init = ray.init
 
     def hooked(*args: Any, **named: Any) -> Any:
-        return init(*args, **named, runtime_env={"worker_process_setup_hook": f"{__name__}.register"})
+        return init(*args, **named, runtime_env={"worker_process_setup_hook": hook})
 
     return hooked
 

@@ -74,11 +74,12 @@ class WarmKey:
 
 @dataclass(frozen=True)
 class ExecutorInfo:
-    """What a run's metadata says about where its chunks were made."""
+    """What a run's metadata says about where its chunks were made; `dashboard_url` is '' where there is none."""
 
     kind: str
     address: str
     n_cpus: int
+    dashboard_url: str = ""
 
 
 @runtime_checkable

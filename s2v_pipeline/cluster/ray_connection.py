@@ -41,13 +41,16 @@ def start_local(settings: ClusterSettings, local_gpus: int | None, warm_up: Call
             remote.remote(warm_up)
 
 
-def join(address: str, settings: ClusterSettings, *, token: str = "") -> None:
+def join(address: str, settings: ClusterSettings, *, token: str = "") -> str:
     """Connect to a Ray that is there.
 
     Args:
         address: host:port.
         settings: how long it is waited for.
         token: that lets one in; "" for what the environment says.
+
+    Returns:
+        The URL of its dashboard; "" where it has none.
 
     Raises:
         ClusterError: nobody listens, or it has another Python or Ray.
@@ -57,7 +60,7 @@ def join(address: str, settings: ClusterSettings, *, token: str = "") -> None:
     import ray
 
     try:
-        ray.init(address=address, **_INIT)
+        found = ray.init(address=address, **_INIT)
     except RuntimeError as error:
         # Ray's own check of Python and Ray has no class of its own.
         if "ersion mismatch" not in str(error):
@@ -67,6 +70,8 @@ def join(address: str, settings: ClusterSettings, *, token: str = "") -> None:
             got=" ".join(str(error).split()),
             cure=_SAME_CURE,
         ) from error
+    url = getattr(found, "dashboard_url", None)
+    return f"http://{url}" if url else ""
 
 
 def check_workers() -> None:

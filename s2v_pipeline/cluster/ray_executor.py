@@ -65,6 +65,7 @@ class RayExecutor:
         self._released = threading.Event()
         self._error: S2VError | None = None
         self._owns_cluster = False
+        self._dashboard_url = ""
         self._is_lost = False
 
     def start(self) -> None:
@@ -86,6 +87,7 @@ class RayExecutor:
             kind=self._kind(),
             address=ray.get_runtime_context().gcs_address,
             n_cpus=int(resources.get("CPU", 0)),
+            dashboard_url=self._dashboard_url,
         )
 
     def _kind(self) -> str:
@@ -244,9 +246,9 @@ class RayExecutor:
             if self._shared is None:
                 raise ValueError(f"cluster.address = {SHARED!r} needs a folder for its files")
             record = self._shared.join(self._settings, local_gpus=self._local_gpus)
-            join(record.address, self._settings, token=self._shared.token())
+            self._dashboard_url = join(record.address, self._settings, token=self._shared.token())
         else:
-            join(self._settings.address, self._settings)
+            self._dashboard_url = join(self._settings.address, self._settings)
             check_workers()
         _log.info("Ray is ready after %.1f s", time.monotonic() - started_at)
 

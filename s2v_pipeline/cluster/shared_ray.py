@@ -25,7 +25,6 @@ from typing import Any
 import filelock
 import psutil
 
-import s2v_pipeline
 from s2v_pipeline.artifacts import atomic_path
 from s2v_pipeline.cluster.ray_environment import TOKEN_VARIABLE
 from s2v_pipeline.cluster.versions import Versions, check_same, own_versions
@@ -246,7 +245,7 @@ def _session(leader: ProcessMark) -> list[psutil.Process]:
 def _import_path() -> list[str]:
     """So that the keeper and Ray's workers find this code, and not another copy, whatever their folder."""
     before = os.environ.get("PYTHONPATH")
-    return [str(Path(s2v_pipeline.__file__).parent.parent), *([before] if before else [])]
+    return [str(Path(__file__).parents[2]), *([before] if before else [])]
 
 
 def write_record(folder: Path, record: Record) -> None:

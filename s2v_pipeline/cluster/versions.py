@@ -12,9 +12,10 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-import s2v_pipeline
+from s2v_pipeline import __version__
 from s2v_pipeline.errors import ClusterError
 
+_PACKAGE_FOLDER = Path(__file__).parent.parent
 _LETTERS_SHOWN = 12
 
 
@@ -41,8 +42,8 @@ def own_versions() -> Versions:
     return Versions(
         python=platform.python_version(),
         ray=importlib.metadata.version("ray"),
-        package=s2v_pipeline.__version__,
-        code=_code_sha256(Path(s2v_pipeline.__file__).parent),
+        package=__version__,
+        code=_code_sha256(_PACKAGE_FOLDER),
     )
 
 

@@ -40,13 +40,8 @@ def open_pool() -> Any:
     import ray
 
     name = pool_name()
-    options: dict[str, Any] = {
-        "num_cpus": 0,
-        "name": name,
-        "namespace": NAMESPACE,
-        "lifetime": "detached",
-        "get_if_exists": True,
-    }
+    options: dict[str, Any] = {"num_cpus": 0, "name": name, "namespace": NAMESPACE, "lifetime": "detached"}
+    options["get_if_exists"] = True
     return ray.remote(**options)(WarmPoolActor).remote(name)
 
 

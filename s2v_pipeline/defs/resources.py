@@ -4,6 +4,7 @@ Belongs here: settings, store and catalogue of this project folder; the executor
 Does not belong here: what any of them does.
 """
 
+import logging
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,11 +16,15 @@ from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.cluster.executor import ChunkExecutor, make_executor
 from s2v_pipeline.cluster.tasks import WarmUp
 from s2v_pipeline.defs.instance import mark_process
+from s2v_pipeline.errors import ArtifactError
 from s2v_pipeline.inputs.catalogue import InputCatalogue
 from s2v_pipeline.inputs.source import InputSource
 from s2v_pipeline.setting_groups import Settings
 from s2v_pipeline.settings import ResolvedSettings, load_settings
 
+_log = logging.getLogger(__name__)
+
+PARTITION_TAG = "dagster/partition"
 CATALOGUE_FOLDER = "catalogue"
 
 
@@ -74,8 +79,7 @@ class ExecutorResource(dg.ConfigurableResource[ChunkExecutor]):
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[ChunkExecutor, None, None]:
-        """Started executor; freed when the run ends, however it ends."""
-        del context
+        """Started executor; freed when the run ends, however it ends, with what its killed workers left on the disk."""
         settings = self.pipeline.settings()
         executor = make_executor(
             settings.cluster, WarmUp(settings.generation.generator), self.pipeline.shared_ray_folder().absolute()
@@ -85,3 +89,18 @@ class ExecutorResource(dg.ConfigurableResource[ChunkExecutor]):
             yield executor
         finally:
             executor.stop()
+            _clear_up(context, self.pipeline.store())
+
+
+def _clear_up(context: dg.InitResourceContext, store: ArtifactStore) -> None:
+    """Remove temporary files of dead processes; the disk may be what made the run fail, so that it only says so."""
+    input_id = None if context.run is None else context.run.tags.get(PARTITION_TAG)
+    if input_id is None:
+        return
+    try:
+        removed = store.remove_left_over(input_id)
+    except (ArtifactError, OSError) as error:
+        _log.warning("temporary files of %s stay until its next run: %s", input_id, error)
+    else:
+        if removed:
+            _log.info("removed %d temporary files that killed processes left", len(removed))

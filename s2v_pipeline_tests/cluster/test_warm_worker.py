@@ -99,7 +99,6 @@ def run(shared: SharedRay, out: Path, body: str) -> int:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    print(done.stderr)
     return int(done.stdout.split()[-1])
 
 
