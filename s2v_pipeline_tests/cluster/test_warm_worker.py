@@ -27,12 +27,10 @@ from s2v_pipeline_tests.cluster.split_tasks import Together
 from s2v_pipeline_tests.cluster.test_executor import DieOnce, Refuse, SayAndSleep, SayGpus, Square
 from s2v_pipeline.errors import ImageError
 
-t0 = time.monotonic()
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 settings = ClusterSettings(address="shared", num_cpus=2, task_retries=1, rank_timeout_s=10)
 executor = RayExecutor(settings, shared_folder=folder, local_gpus=2)
 def run(tasks, key="model", n_gpus=1):
-    print(round(time.monotonic() - t0, 1), tasks, file=sys.stderr)
     return executor.run(tasks, lambda _: None, in_order=True, n_gpus=n_gpus, warm=WarmKey(key, "square"))
 """
 FIRST = """
