@@ -49,11 +49,11 @@ os.kill(new, 9)
 time.sleep(1)
 (_, pid), = run([Square(5)])
 assert pid not in (new,), "one that died while it was idle is replaced"
-print(pid)
+print("worker", pid)
 """
 SECOND = """
 (_, pid), = run([Square(2)])
-print(pid)
+print("worker", pid)
 """
 INTERRUPTED = """
 def interrupt():
@@ -79,7 +79,7 @@ time.sleep(2)
 chunks = run([Together(out, 0), Together(out, 1)], n_gpus=2)
 assert [made for _, made, _ in chunks] == [True, True]
 assert run([Square(6)], n_gpus=2)[0][1] == chunks[0][2], "the gang's first does what is not split"
-print(chunks[0][2])
+print("worker", chunks[0][2])
 """
 TAIL = """
 executor.stop()
@@ -97,7 +97,8 @@ def run(shared: SharedRay, out: Path, body: str) -> int:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return int(done.stdout.split()[-1])
+    # Ray has words of its own to say as it ends.
+    return int(next(line for line in done.stdout.splitlines() if line.startswith("worker ")).split()[1])
 
 
 def cluster(project: Path, *arguments: str) -> str:
