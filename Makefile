@@ -17,7 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Twice --quiet: errors alone. The version check would be a request for nothing.
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt
-PYTEST := $(BIN)/python -m pytest -q -m "not gpu and not soak and not browser"
+PYTEST := $(BIN)/python -m pytest -q -m "not gpu and not soak and not browser and not chaos"
 GRAPH_TESTS := s2v_pipeline_tests/defs s2v_pipeline_tests/test_up.py
 WHAT_IS_INSTALLED := pyproject.toml constraints.txt
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from s2v_pipeline.errors import ArtifactError
+from s2v_pipeline.temporaries import remove_left_over, temporary_prefix
 
 PROVENANCE_SUFFIX = ".provenance.json"
 _READ_BLOCK_BYTES = 1 << 20  # large enough that hashing is bound by the disk, small beside a frame buffer
@@ -113,8 +114,8 @@ def _existing(folder: Path) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that becomes `path` when the block ends well, and vanishes when it does not.
 
-    The temporary name keeps the suffix (encoders choose the container by it) and starts with a dot (readers and the
-    file server skip such files).
+    The temporary name keeps the suffix (encoders choose the container by it), starts with a dot (readers and the
+    file server skip such files), and says who writes it (a killed process leaves it; see `remove_left_over`).
 
     Raises:
         ArtifactError: the folder is full, may not be written, or cannot be made; or what is in the file's place is a
@@ -126,7 +127,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise ArtifactError(
                 f"{path} must be the name of a file", got="a folder or a device", cure="Give another name."
             )
-        temporary = path.parent / f".{uuid.uuid4().hex}{path.suffix}"
+        temporary = path.parent / f"{temporary_prefix()}{uuid.uuid4().hex}{path.suffix}"
         try:
             yield temporary
             with temporary.open("rb") as file:
@@ -202,6 +203,20 @@ class ArtifactStore:
         with disk_errors(path.parent):
             path.unlink(missing_ok=True)
             path.with_name(path.name + PROVENANCE_SUFFIX).unlink(missing_ok=True)
+
+    def remove_left_over(self, input_id: str) -> list[Path]:
+        """Remove temporary files that killed processes of this host left of an input, and their temporary folders of
+        any; their paths. Those of living processes stay.
+
+        Raises:
+            ArtifactError: a name that `path` refuses, or the disk may not be written.
+        """
+        with disk_errors(self.root):
+            if not self.root.is_dir():
+                return []
+            assets = [path.name for path in self.root.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)]
+            folders = [self.path(asset, input_id, "any").parent for asset in assets]
+            return [path for folder in (self.root, *folders) for path in remove_left_over(folder)]
 
     def provenance(self, asset: str, input_id: str, part: str) -> Provenance | None:
         """The record of a part, or None where there is no file or no readable record."""

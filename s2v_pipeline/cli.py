@@ -1,4 +1,4 @@
-"""The command line: `s2v demo | generate | inputs | up | verify | doctor | config`.
+"""The command line: `s2v demo | generate | inputs | up | verify | cache | cluster | doctor | config`.
 
 Belongs here: flags, progress bars, what is printed. Does not belong here: any work (defs.launch, api, up, doctor).
 """
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from s2v_pipeline.cache_cli import cache_app
+from s2v_pipeline.cluster_cli import cluster_app
 from s2v_pipeline.config_cli import EnhanceFlag, StreamingFlag, config_app
 from s2v_pipeline.errors import S2VError
 from s2v_pipeline.setting_groups import Quality
@@ -41,6 +43,8 @@ inputs_app = typer.Typer(no_args_is_help=True, help="Register inputs; each is a 
 app.add_typer(inputs_app, name="inputs")
 app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
+app.add_typer(cache_app, name="cache")
+app.add_typer(cluster_app, name="cluster")
 app.command()(verify)
 
 

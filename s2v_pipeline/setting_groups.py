@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from s2v_pipeline.cache_settings import CacheSettings
 from s2v_pipeline.credential_settings import CredentialSettings
 from s2v_pipeline.enhance_settings import ENHANCED as ENHANCED
 from s2v_pipeline.enhance_settings import EnhanceSettings
@@ -123,7 +124,10 @@ class ClusterSettings(Group):
     """Where chunks are made."""
 
     executor: Literal["ray", "in_process"] = Field("ray", description="in_process: no Ray, one chunk after another")
-    address: str | None = Field(None, description="host:port of an existing Ray cluster; none starts a local one")
+    address: str | None = Field(
+        None,
+        description="host:port of an existing Ray cluster; shared: a local one for all runs; none: one for each run",
+    )
     num_cpus: int | None = Field(None, ge=1, description="CPUs that a local Ray may use; none means all")
     object_store_mb: int = Field(
         128, ge=80, description="local Ray's object store; chunks travel as files, so it stays small"
@@ -136,6 +140,10 @@ class ClusterSettings(Group):
     rank_timeout_s: float = Field(
         120, gt=0, description="GPUs that make a chunk together give up when one does not answer for so long"
     )
+    idle_s: float = Field(
+        600, ge=0, description="how long a loaded model and the shared Ray stay when no run uses them; 0: not at all"
+    )
+    dashboard: bool = Field(False, description="of the shared Ray; takes 0.3 GB and 8 s more to start")
     connect_timeout_s: float = Field(5, gt=0, description="for the TCP probe of `address` before Ray is asked")
 
 
@@ -170,6 +178,7 @@ class Settings(Group):
     credentials: CredentialSettings = CredentialSettings()
     gate: GateSettings = GateSettings()
     cluster: ClusterSettings = ClusterSettings()
+    cache: CacheSettings = CacheSettings()
     paths: PathSettings = PathSettings()
     server: ServerSettings = ServerSettings()
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from s2v_pipeline.chunks.plan import ChunkPlan, plan_chunks
 from s2v_pipeline.chunks.request import ChunkRequest
-from s2v_pipeline.cluster import ray_executor
+from s2v_pipeline.cluster import ray_environment
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation import registry
 from s2v_pipeline.generation.framed_portrait import read_portrait
@@ -111,16 +111,16 @@ def register() -> None:
     generators[NAME] = registry._Entry(factory_module=__name__, profile_module=__name__)
 
 
-def init_with_hook() -> Callable[..., Any]:
-    """`ray.init` for a local Ray whose workers know the generator, too."""
+def init_with_hook(hook: str = f"{__name__}.register") -> Callable[..., Any]:
+    """`ray.init` for a local Ray whose workers know the generator, too; `hook` is what each of them calls first."""
     # Ray reads how it authenticates when it is imported.
-    ray_executor._set_environment(local=True)
+    ray_environment.set_environment(local=True)
     import ray
 
     init = ray.init
 
     def hooked(*args: Any, **named: Any) -> Any:
-        return init(*args, **named, runtime_env={"worker_process_setup_hook": f"{__name__}.register"})
+        return init(*args, **named, runtime_env={"worker_process_setup_hook": hook})
 
     return hooked
 

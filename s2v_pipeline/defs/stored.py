@@ -10,11 +10,9 @@ import pandas as pd
 
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.defs.io_manager import load_value
-from s2v_pipeline.defs.resources import PipelineResource
+from s2v_pipeline.defs.resources import PARTITION_TAG, PipelineResource
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.video.manifest import FinalVideo
-
-PARTITION_TAG = "dagster/partition"
 
 
 def _partition(context: dg.AssetCheckExecutionContext) -> str:

@@ -100,7 +100,7 @@ class BurnCaptions:
 def cue_at(cues: Sequence[Cue], time_s: Fraction) -> Cue | None:
     """The cue that is shown at a time, of cues that follow each other."""
     time_ms = 1000 * time_s
-    index = bisect_right(cues, time_ms, key=lambda cue: cue.start_ms) - 1
+    index = bisect_right([Fraction(cue.start_ms) for cue in cues], time_ms) - 1
     return cues[index] if index >= 0 and time_ms < cues[index].end_ms else None
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from s2v_pipeline.artifacts import ArtifactStore, disk_errors, file_sha256
 from s2v_pipeline.setting_groups import Settings
+from s2v_pipeline.temporaries import temporary_prefix
 from s2v_pipeline.video.audio_file import write_audio_file
 from s2v_pipeline.video.ladder import rungs, scaled_clips
 from s2v_pipeline.video.small_pictures import write_preview, write_thumbnails
@@ -123,9 +124,13 @@ def _stream(path: Path, *, of: Delivered, settings: Settings, store: ArtifactSto
     coming a reader finds none.
     """
     folder = _stream_folder(of, store)
-    temporary = folder.with_name(f".{uuid.uuid4().hex}")
+    mark = temporary_prefix()
+    temporary = folder.with_name(f"{mark}{uuid.uuid4().hex}")
     ladder = rungs(of.width_px, of.height_px, settings.delivery.ladder)
-    with disk_errors(folder.parent), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".") as working:
+    with (
+        disk_errors(folder.parent),
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=mark) as working,
+    ):
         try:
             temporary.mkdir()
             smaller = [

@@ -14,6 +14,8 @@ Three divisions, and all of them give what one GPU gives, but for rounding:
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,6 +37,8 @@ class Peers:
         index: of this process among them.
         n: how many they are.
         group: torch's.
+
+    All methods raise ClusterError where one of them does not answer.
     """
 
     index: int
@@ -45,20 +49,23 @@ class Peers:
         """(n, ...), row k for peer k -> (n, ...), row k from peer k."""
         sent = parts.contiguous()
         received = torch.empty_like(sent)
-        dist.all_to_all_single(received, sent, group=self.group)
+        with _answers():
+            dist.all_to_all_single(received, sent, group=self.group)
         return received
 
     def gather(self, own: Tensor) -> Tensor:
         """(...) of the same shape from each -> (n, ...), row k from peer k."""
         sent = own.contiguous()
         received = sent.new_empty((self.n, *sent.shape))
-        dist.all_gather_into_tensor(received.view(self.n * sent.shape[0], *sent.shape[1:]), sent, group=self.group)
+        with _answers():
+            dist.all_gather_into_tensor(received.view(self.n * sent.shape[0], *sent.shape[1:]), sent, group=self.group)
         return received
 
     def total(self, own: Tensor) -> Tensor:
         """The sum over all of a tensor that each has."""
         summed = own.clone()
-        dist.all_reduce(summed, group=self.group)
+        with _answers():
+            dist.all_reduce(summed, group=self.group)
         return summed
 
 
@@ -99,7 +106,7 @@ class Ranks:
         Raises:
             SettingsError: they cannot be shared so.
         """
-        n_ranks, index = self.rank.n_ranks, self.rank.index
+        n_ranks = self.rank.n_ranks
         by_guidance = is_guided and n_ranks % 2 == 0 and split != "sequence"
         if split == "guidance" and not by_guidance:
             raise SettingsError(
@@ -116,13 +123,24 @@ class Ranks:
             )
         if by_guidance not in self._divisions:
             halves = [list(range(start, start + n_sequence)) for start in range(0, n_ranks, n_sequence)]
-            sequence = _own_peers(halves, index)
+            sequence = self._peers(halves)
             guidance = None
             if by_guidance:
-                guidance = _own_peers([[first, first + n_sequence] for first in range(n_sequence)], index)
-            everybody = _own_peers([list(range(n_ranks))], index)
+                guidance = self._peers([[first, first + n_sequence] for first in range(n_sequence)])
+            everybody = self._peers([list(range(n_ranks))])
             self._divisions[by_guidance] = Division(guidance, sequence if n_sequence > 1 else None, everybody)
         return self._divisions[by_guidance]
+
+    def _peers(self, groups: list[list[int]]) -> Peers:
+        """This rank's group; torch wants every rank to make every group."""
+        own: Peers | None = None
+        for members in groups:
+            # A group of its own does not take over the timeout of the whole; torch's own is half an hour.
+            group = dist.new_group(members, timeout=datetime.timedelta(seconds=self.rank.timeout_s))
+            if self.rank.index in members:
+                own = Peers(members.index(self.rank.index), len(members), group)
+        assert own is not None  # noqa: S101 (the groups hold every rank)
+        return own
 
 
 _joined: Ranks | None = None
@@ -170,12 +188,14 @@ def leave_ranks() -> None:
         dist.destroy_process_group()
 
 
-def _own_peers(groups: list[list[int]], index: int) -> Peers:
-    """This rank's group; torch wants every rank to make every group."""
-    own: Peers | None = None
-    for members in groups:
-        group = dist.new_group(members)
-        if index in members:
-            own = Peers(members.index(index), len(members), group)
-    assert own is not None  # noqa: S101 (the groups hold every rank)
-    return own
+@contextmanager
+def _answers() -> Iterator[None]:
+    """An exchange with processes that may be gone. On GPUs it fails later, and torch then ends the process."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ClusterError(
+            "all processes that make a chunk together must answer each other",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0][:200]}",
+            cure="Run it again; finished chunks are kept. `s2v doctor` checks the GPUs.",
+        ) from error

@@ -1,46 +1,25 @@
 """The Wan2.1 VAE: pixels to normalised latents and back.
 
-Belongs here: loading it from either layout, encode, decode, and the decode of new frames only.
-Does not belong here: its layers over time (vae_tail), tiles (vae_tiles), names of tensors (vae_names).
+Belongs here: encode, decode, and the decode of new frames only.
+Does not belong here: loading it (vae_loading), its layers over time (vae_tail), tiles (vae_tiles).
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
 from torch import nn
 
-from s2v_pipeline.errors import GenerationError, WeightsError
-from s2v_pipeline.generation.wan_s2v.checkpoint import read_json
+from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.wan_s2v.fused_norm import NormSilu, compiled_norm_silu, norm_silu
 from s2v_pipeline.generation.wan_s2v.ranks import Peers
-from s2v_pipeline.generation.wan_s2v.shards import DTYPES, read_header, stream_tensors
-from s2v_pipeline.generation.wan_s2v.vae_names import (
-    CHANNEL_STEPS,
-    LATENT_CHANNELS,
-    TEMPORAL_DOWNSAMPLE,
-    VAE_CURE,
-    check_diffusers_names,
-    diffusers_sizes,
-    official_vae_to_diffusers,
-    vae_skeleton,
-)
+from s2v_pipeline.generation.wan_s2v.vae_names import LATENT_CHANNELS
 from s2v_pipeline.generation.wan_s2v.vae_rows import Rows
-from s2v_pipeline.generation.wan_s2v.vae_tail import decoder_steps, encoder_steps, plan_stages, stage_reaches, walk
+from s2v_pipeline.generation.wan_s2v.vae_stages import plan_stages, stage_reaches
+from s2v_pipeline.generation.wan_s2v.vae_tail import decoder_steps, encoder_steps, walk
 from s2v_pipeline.generation.wan_s2v.vae_tiles import LATENT_PX, Tiling, run_in_tiles
 
-__all__ = [
-    "BLOCK_LATENTS",
-    "LATENT_FRAMES",
-    "Tiling",
-    "WanVae",
-    "build_vae",
-    "load_diffusers_vae",
-    "official_vae_to_diffusers",
-]
+__all__ = ["BLOCK_LATENTS", "LATENT_FRAMES", "Tiling", "WanVae"]
 
 LATENT_FRAMES = 4
 """Frames a latent, but for the first, which stands for one frame (vae_stride of wan/configs/wan_s2v_14B.py)."""
@@ -259,56 +238,3 @@ def _check_latents(latents: torch.Tensor) -> None:
 def _check_block(block_latents: int) -> None:
     if block_latents < 1:
         raise GenerationError("a block must have at least one latent", got=str(block_latents), cure="Give 1 or more.")
-
-
-def build_vae(state: Mapping[str, torch.Tensor], *, dtype: torch.dtype, device: torch.device) -> WanVae:
-    """The VAE from a state dict with the official names, its sizes taken from the shapes.
-
-    Raises:
-        WeightsError: see `official_vae_to_diffusers`.
-    """
-    return _build(official_vae_to_diffusers(state), dtype=dtype, device=device)
-
-
-def load_diffusers_vae(folder: Path, *, dtype: torch.dtype, device: torch.device) -> WanVae:
-    """The VAE from config.json and diffusion_pytorch_model.safetensors.
-
-    Raises:
-        WeightsError: a file is missing or damaged, or it is another VAE.
-    """
-    header = read_header(folder / "diffusion_pytorch_model.safetensors")
-    for stored in header:
-        if stored.dtype not in DTYPES:
-            rule = f"{stored.name[:120]} in {stored.path} must be stored as {', '.join(DTYPES)}"
-            raise WeightsError(rule, got=stored.dtype, cure=VAE_CURE)
-    state = {stored.name: tensor for stored, tensor in stream_tensors(header)}
-    sizes = check_diffusers_names(state)
-    model_config = dict(vae_skeleton(sizes).config)
-    # What the file may leave out has diffusers' default; what is in it must say what the weights say.
-    expected = {
-        "base_dim": (sizes.encoder_dim,),
-        "decoder_base_dim": (sizes.decoder_dim, None),
-        "num_res_blocks": (sizes.residual_blocks,),
-        "z_dim": (LATENT_CHANNELS,),
-        "dim_mult": (list(CHANNEL_STEPS),),
-        "temperal_downsample": (list(TEMPORAL_DOWNSAMPLE),),
-        "attn_scales": ([],),
-        "latents_mean": (model_config["latents_mean"],),
-        "latents_std": (model_config["latents_std"],),
-        "is_residual": (False,),
-        "patch_size": (None,),
-    }
-    config = read_json(folder / "config.json")
-    for name, allowed in expected.items():
-        if name in config and config[name] not in allowed:
-            rule = f"{name} in {folder / 'config.json'} must be {allowed[0]}, as in the Wan2.1 VAE"
-            raise WeightsError(rule, got=str(config[name])[:120], cure=VAE_CURE)
-    return _build(state, dtype=dtype, device=device)
-
-
-def _build(state: Mapping[str, torch.Tensor], *, dtype: torch.dtype, device: torch.device) -> WanVae:
-    model = vae_skeleton(diffusers_sizes(state))
-    # The caller's tensors may be a map of a file or used elsewhere: the model gets its own.
-    own = {name: tensor.to(device=device, dtype=dtype, copy=True) for name, tensor in state.items()}
-    model.load_state_dict(own, strict=True, assign=True)
-    return WanVae(model)

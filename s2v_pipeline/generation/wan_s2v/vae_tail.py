@@ -1,7 +1,8 @@
 """The VAE's layers over a stretch of time: block by block, and only the frames that what is wanted depends on.
 
-Belongs here: the streamed form of each layer of diffusers' AutoencoderKLWan, and which frames each stage needs.
-Does not belong here: weights, normalisation of latents, tiles (vae, vae_tiles).
+Belongs here: the streamed form of each layer of diffusers' AutoencoderKLWan.
+Does not belong here: which frames each stage needs (vae_stages), weights, normalisation of latents (vae), tiles
+(vae_tiles).
 
 The VAE is causal (Wan-Video/Wan2.2 wan/modules/vae2_1.py, CausalConv3d): a frame depends on itself and on frames before
 it. The official code walks through time frame by frame and keeps the last two inputs of every convolution on the model.
@@ -12,7 +13,6 @@ convolutions then make no output before they have seen their whole history, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import (
@@ -28,61 +28,11 @@ from torch.nn import functional
 
 from s2v_pipeline.generation.wan_s2v.fused_norm import NormSilu
 from s2v_pipeline.generation.wan_s2v.vae_rows import Rows
+from s2v_pipeline.generation.wan_s2v.vae_stages import UPSAMPLED, StageSpan
 
 Step = Callable[[torch.Tensor], torch.Tensor | None]
 """A layer within one walk: the next frames [1, channels, frames, height, width] in, what they complete out; None when
 they complete no frame yet."""
-
-_UPSAMPLED = 2  # frames that a temporal upsampling makes of one
-
-
-@dataclass(frozen=True)
-class StageSpan:
-    """The part of one decoder stage that a walk computes; a stage lies between two temporal upsamplings.
-
-    Frames are counted from the start of the whole sequence, at the stage's own rate.
-
-    Attributes:
-        taken_from: first frame that goes into the stage; 0 is the true start of the sequence.
-        made_from: first frame that comes out of it.
-        kept_from: first of those that is used further.
-    """
-
-    taken_from: int
-    made_from: int
-    kept_from: int
-
-
-def stage_reaches(decoder: WanDecoder3d) -> tuple[int, ...]:
-    """Of each stage: how many frames before its own an output frame depends on, at the stage's rate."""
-    reaches = [_reach(decoder.conv_in) + _reach(decoder.mid_block)]
-    for block in decoder.up_blocks:
-        reaches[-1] += _reach(block.resnets)
-        reaches += [0 for resample in block.upsamplers or () if resample.mode == "upsample3d"]
-    reaches[-1] += _reach(decoder.conv_out)
-    return tuple(reaches)
-
-
-def _reach(module: nn.Module) -> int:
-    return sum(layer.kernel_size[0] - 1 for layer in module.modules() if isinstance(layer, nn.Conv3d))
-
-
-def plan_stages(reaches: Sequence[int], first_frame: int, *, upsample_reach: int) -> tuple[StageSpan, ...]:
-    """The span of each stage when the video's frames from `first_frame` on are wanted.
-
-    A temporal upsampling hands the first frame of the sequence through and makes two of every later one: output 0 is
-    input 0, output k comes from input 1 + (k - 1) // 2 and from the `upsample_reach` inputs before that, the first
-    frame of the sequence left out (WanResample's cache "Rep").
-    """
-    spans: list[StageSpan] = []
-    needed = first_frame
-    for reach in reversed(reaches):
-        taken_from = max(needed - reach, 0)
-        made_from = taken_from + reach if taken_from else 0
-        spans.append(StageSpan(taken_from, made_from, needed))
-        # Frame 1 of the sequence is where the upsampling's own history begins.
-        needed = max(1 + (taken_from - 1) // _UPSAMPLED - upsample_reach, 1) if taken_from else 0
-    return tuple(reversed(spans))
 
 
 class CausalConv:
@@ -202,11 +152,11 @@ class UpsampleStep:
 def _interleaved(doubled: torch.Tensor) -> torch.Tensor:
     """[1, 2 * channels, frames, h, w], the channels of the earlier frame first -> [1, channels, 2 * frames, h, w]."""
     _, channels, frames, height, width = doubled.shape
-    pairs = doubled.unflatten(1, (_UPSAMPLED, channels // _UPSAMPLED))
+    pairs = doubled.unflatten(1, (UPSAMPLED, channels // UPSAMPLED))
     if doubled.is_contiguous():
-        merged = pairs.movedim(1, 3).reshape(1, -1, _UPSAMPLED * frames, height, width)
+        merged = pairs.movedim(1, 3).reshape(1, -1, UPSAMPLED * frames, height, width)
     else:  # channels last, and stays so: one copy
-        merged = pairs.permute(0, 3, 1, 4, 5, 2).reshape(1, _UPSAMPLED * frames, height, width, -1).movedim(-1, 1)
+        merged = pairs.permute(0, 3, 1, 4, 5, 2).reshape(1, UPSAMPLED * frames, height, width, -1).movedim(-1, 1)
     return merged
 
 
@@ -270,7 +220,7 @@ def decoder_steps(
                 continue
             before, after = spans[stage], spans[stage + 1]
             taken_from = before.kept_from
-            made_from = 1 + _UPSAMPLED * (taken_from + upsample_reach - 1) if taken_from > 1 else taken_from
+            made_from = 1 + UPSAMPLED * (taken_from + upsample_reach - 1) if taken_from > 1 else taken_from
             steps.append(SkipStep(taken_from - before.made_from))
             steps.append(UpsampleStep(layer, taken_from=taken_from, rows=rows))
             steps.append(SkipStep(after.taken_from - made_from))
