@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -110,10 +110,18 @@ def _finish(folder: Path, length_s: int, *, enhanced: bool) -> dict[str, float]:
         )
     return {
         "took_s": time.perf_counter() - started,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": _peak_mb(),
         "off_ms": 1000 * float(made.video_minus_audio_s),
         "file_mb": made.probe.size_bytes / 1e6,
     }
+
+
+def _peak_mb() -> float:
+    """Largest resident size of this process; `ru_maxrss` would hold that of the parent, which keeps drawn frames."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    if found is None:
+        raise RuntimeError("the kernel must say VmHWM in /proc/self/status")
+    return int(found[1]) / 1024
 
 
 def _speech(path: Path, length_s: int) -> Path:
