@@ -15,8 +15,8 @@ from pydantic import Field, field_validator
 from s2v_pipeline.setting_values import Group, Rate
 
 MEZZANINE_CRF = 4
-"""x264's quality of clips that are encoded once more: 6 dB and more above the finest preset, so that the loss of the
-delivered encoding is as if it were alone; lossless would take twice the disk."""
+"""x264's quality of clips that are encoded once more: on a small textured picture 0.1 dB below lossless 4:2:0 (40.7 and
+40.8 dB, where halving the colours' resolution is nearly all that is lost)."""
 
 
 class EnhanceSettings(Group):

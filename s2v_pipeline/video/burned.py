@@ -31,7 +31,7 @@ from s2v_pipeline.video.frames import ShownFrame
 BurnStyle = Literal["box", "outline"]
 BurnPlace = Literal["bottom", "top"]
 
-_LINE_PER_HEIGHT = 1 / 18  # 16 to 20 lines a picture is what subtitling guidelines take for text seen from a sofa
+_LINE_PER_HEIGHT = 1 / 18  # of the shorter side: a little larger than the visible label, as it is read, not noticed
 _LEAST_LINE_PX = 10
 _WIDEST = 0.9  # of the picture's width: the safe area for text
 _MARGIN = 0.05  # of the height, to the edge
