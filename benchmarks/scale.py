@@ -22,9 +22,9 @@ from random import Random
 from typing import Protocol
 
 import dagster as dg
-from s2v_pipeline.cluster.fair_queue import FairQueue
 
 from benchmarks import overhead
+from s2v_pipeline.cluster.fair_queue import FairQueue
 from s2v_pipeline.defs.launch import Project
 
 CHUNK_S = 60.0

@@ -96,6 +96,8 @@ class SpeechToVideo:
         fps: float | str | None = None,
         generator: str | None = None,
         seed: int | None = None,
+        enhance_quality: bool | None = None,
+        optimize_streaming: bool | None = None,
         output_path: Path | str | None = None,
         name: str | None = None,
     ) -> GeneratedVideo:
@@ -111,6 +113,8 @@ class SpeechToVideo:
             fps: frames a second, such as 25 or "30000/1001".
             generator: name of a registered generator.
             seed: of the input.
+            enhance_quality: the generator's own set of `enhance` settings.
+            optimize_streaming: HLS and DASH in several sizes, and a seek bar's pictures, beside the file.
             output_path: where a copy of the video goes, its captions beside it as .srt and .vtt, in the place of files
                 of these names; without it the files stay in the artifact store.
             name: what the input is called in Dagster; made from the files when absent.
@@ -123,7 +127,16 @@ class SpeechToVideo:
         from s2v_pipeline.defs.chunk_steps import placement_of
         from s2v_pipeline.defs.launch import register, run_here
 
-        flags = flag_layer(quality=quality, width=width, height=height, fps=fps, generator=generator, seed=seed)
+        flags = flag_layer(
+            quality=quality,
+            width=width,
+            height=height,
+            fps=fps,
+            generator=generator,
+            seed=seed,
+            enhance_quality=enhance_quality,
+            optimize_streaming=optimize_streaming,
+        )
         source = command_source(
             Path(image_path), Path(audio_path), prompt=prompt, transcript=transcript, settings=flags, name=name
         )
@@ -161,11 +174,23 @@ def flag_layer(
     fps: float | str | None = None,
     generator: str | None = None,
     seed: int | None = None,
+    enhance_quality: bool | None = None,
+    optimize_streaming: bool | None = None,
 ) -> Mapping[str, Mapping[str, object]]:
-    """The settings layer of a call's or command's flags; those not given are left to the other layers."""
+    """The settings layer of a call's or command's flags; those not given are left to the other layers.
+
+    `optimize_streaming` is HLS and DASH with the ladder of `delivery.ladder`, and thumbnails for the seek bar; the
+    file's index lies before its media in any case.
+    """
     layer: dict[str, dict[str, object]] = {
         "video": {"width_px": width, "height_px": height, "fps": fps},
-        "generation": {"quality": quality, "generator": generator, "seed": seed},
+        "generation": {
+            "quality": quality,
+            "generator": generator,
+            "seed": seed,
+            "enhance_quality": enhance_quality,
+        },
+        "delivery": {"streaming": optimize_streaming, "thumbnails": optimize_streaming},
     }
     return {
         group: given

@@ -1,4 +1,4 @@
-"""The command line: `s2v demo | generate | inputs | up | verify | doctor | config`.
+"""The command line: `s2v demo | generate | inputs | up | verify | cache | cluster | doctor | config`.
 
 Belongs here: flags, progress bars, what is printed. Does not belong here: any work (defs.launch, api, up, doctor).
 """
@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from s2v_pipeline.cache_cli import cache_app
+from s2v_pipeline.cluster_cli import cluster_app
+from s2v_pipeline.config_cli import EnhanceFlag, StreamingFlag, config_app
 from s2v_pipeline.errors import S2VError
 from s2v_pipeline.setting_groups import Quality
-from s2v_pipeline.settings import flatten, load_settings
+from s2v_pipeline.settings import load_settings
 from s2v_pipeline.verify_cli import verify
 from s2v_pipeline.video_settings import CODECS_OF
 from s2v_pipeline.weights_cli import weights_app
@@ -37,22 +40,25 @@ app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="Portrait and speech in, talking video out."
 )
 inputs_app = typer.Typer(no_args_is_help=True, help="Register inputs; each is a Dagster partition.")
-config_app = typer.Typer(no_args_is_help=True, help="Settings and where they come from.")
 app.add_typer(inputs_app, name="inputs")
 app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
+app.add_typer(cache_app, name="cache")
+app.add_typer(cluster_app, name="cluster")
 app.command()(verify)
 
 
 @app.command()
-def demo() -> None:
+def demo(enhance_quality: EnhanceFlag = None, optimize_streaming: StreamingFlag = None) -> None:
     """Make a video from the sample that comes with the package."""
+    from s2v_pipeline.api import flag_layer
     from s2v_pipeline.inputs.scan import scan_inputs
     from s2v_pipeline.packaged import packaged_path
 
     samples = scan_inputs(packaged_path("samples"), settle_s=0, now_s=time.time())
     source = next(source for source in samples.ready if source.input_id == SAMPLE_NAME)
-    _generate(replace(source, origin="command"), output=None, way_in="s2v demo")
+    flags = flag_layer(enhance_quality=enhance_quality, optimize_streaming=optimize_streaming)
+    _generate(replace(source, origin="command", settings=flags or source.settings), output=None, way_in="s2v demo")
 
 
 @app.command()
@@ -72,6 +78,8 @@ def generate(
     fps: Annotated[str | None, typer.Option(help="Frames a second, such as 25 or 30000/1001.")] = None,
     generator: Annotated[str | None, typer.Option(help="Name of a registered generator.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the input.")] = None,
+    enhance_quality: EnhanceFlag = None,
+    optimize_streaming: StreamingFlag = None,
     name: Annotated[str | None, typer.Option(help="What the input is called in Dagster.")] = None,
 ) -> None:
     """Make one video. The same command goes on where it was interrupted."""
@@ -87,7 +95,16 @@ def generate(
         audio,
         prompt=prompt,
         transcript=read_text(transcript, max_bytes=MAX_TRANSCRIPT_BYTES) if transcript else None,
-        settings=flag_layer(quality=quality, width=width, height=height, fps=fps, generator=generator, seed=seed),
+        settings=flag_layer(
+            quality=quality,
+            width=width,
+            height=height,
+            fps=fps,
+            generator=generator,
+            seed=seed,
+            enhance_quality=enhance_quality,
+            optimize_streaming=optimize_streaming,
+        ),
         name=name,
     )
     _generate(source, output=output, way_in="s2v generate")
@@ -193,25 +210,6 @@ def doctor() -> None:
             print(f"{'':8} -> {finding.cure}")
     if any(finding.status == "problem" for finding in findings):
         raise typer.Exit(EXIT_FAILED)
-
-
-@config_app.command("show")
-def config_show() -> None:
-    """Print every setting, its value and the layer that it came from."""
-    resolved = load_settings(project_dir=Path.cwd(), environment=os.environ)
-    for name, value in flatten(resolved.settings.model_dump(mode="json")):
-        print(f"{name:32} {value!s:24} {resolved.origins.get(name, 'default')}")
-
-
-@config_app.command("home")
-def config_home() -> None:
-    """Print the folder of the Dagster instance, for DAGSTER_HOME; made and configured when it is not there."""
-    from s2v_pipeline.artifacts import disk_errors
-    from s2v_pipeline.defs.instance import dagster_home
-
-    home = _settings().paths.dagster_home
-    with disk_errors(home):
-        print(dagster_home(home))
 
 
 def main() -> None:

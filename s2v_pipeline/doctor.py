@@ -163,7 +163,7 @@ def _ray(settings: Settings) -> Finding:
 
 def _ray_address(settings: Settings) -> Finding:
     address = settings.cluster.address
-    if settings.cluster.executor != "ray" or address is None:
+    if settings.cluster.executor != "ray" or address in (None, "shared"):
         return Finding("ray cluster", "ok", "a local one is started when it is needed")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal() or int(port) >= 1 << 16:

@@ -39,7 +39,7 @@ def _gpus(settings: Settings, *, is_chosen: bool) -> Finding:
         found = machine.gpus()
     except (OSError, subprocess.SubprocessError) as error:
         return Finding("gpus", "warning", f"nvidia-smi: {error}", "Mend the driver; portrait needs no GPU.")
-    if not found and is_chosen and settings.wan.device != "cpu" and settings.cluster.address is None:
+    if not found and is_chosen and settings.wan.device != "cpu" and settings.cluster.address in (None, "shared"):
         cure = "Run it on a machine with a GPU, set cluster.address, or wan.device = 'cpu' (very slow)."
         return Finding("gpus", "problem", "none; wan_s2v needs one", cure)
     return Finding("gpus", "ok", "; ".join(found) if found else "none; portrait needs none")

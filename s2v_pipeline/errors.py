@@ -11,6 +11,7 @@
     ├── ArtifactError           a file in the artifact store is missing, damaged or does not fit
     ├── GenerationError         a generator could not make or decode a chunk
     │   └── WeightsError        model weights are missing, damaged, of another model, or too large for the machine
+    ├── CacheError              the chunk cache cannot be reached, or holds what it should not
     ├── MediaError              encoding, stitching, muxing or probing a video
     └── ClusterError            Ray could not be started, joined, or lost the work
 
@@ -84,6 +85,10 @@ class AlignmentError(S2VError):
 
 class ArtifactError(S2VError):
     """A stored artifact is missing, damaged or was made by something else."""
+
+
+class CacheError(S2VError):
+    """The chunk cache cannot be reached, or a record in it cannot be used; work goes on without it."""
 
 
 class GenerationError(S2VError):

@@ -1,6 +1,7 @@
 """A read-only HTTP server for what lies in the artifact store, on loopback.
 
-Belongs here: GET and HEAD of `/files/<asset>/<input>/<part>` with byte ranges (seeking in a video), and parts' URLs.
+Belongs here: GET and HEAD of `/files/<asset>/<input>/<part>` with byte ranges (seeking in a video), and parts' URLs;
+pages that somebody else makes, such as metrics.
 Does not belong here: which names and files a request may reach (served_files), any write, any address but loopback.
 
 Only requests that name this server in their Host header are answered; a web page that points its own name at
@@ -13,43 +14,32 @@ import logging
 import os
 import re
 import threading
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from socketserver import TCPServer
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.errors import SettingsError
-from s2v_pipeline.served_files import DEPTH_OF_FILE, URL_PREFIX, listing_page, open_file, requested_names
+from s2v_pipeline.served_files import (
+    DEPTH_OF_FILE,
+    LISTING_HEADERS,
+    URL_PREFIX,
+    Pages,
+    content_type,
+    listing_page,
+    open_file,
+    requested_names,
+)
 
 HOST = "127.0.0.1"
 
 _IDLE_TIMEOUT_S = 30.0  # a silent connection holds a thread no longer than this
 _STOP_POLL_S = 0.1  # how soon `stop` is seen
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")  # one range; several may be ignored (RFC 9110, 14.2)
-# Only types that a browser shows without running anything in them; all else is a download.
-_CONTENT_TYPES = {
-    ".mp4": "video/mp4",
-    ".mov": "video/quicktime",
-    ".webm": "video/webm",
-    ".wav": "audio/wav",
-    ".flac": "audio/flac",
-    ".m4a": "audio/mp4",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".webp": "image/webp",
-    ".gif": "image/gif",
-    ".json": "application/json",
-    ".txt": "text/plain; charset=utf-8",
-    ".csv": "text/plain; charset=utf-8",
-    ".md": "text/plain; charset=utf-8",
-    ".srt": "text/plain; charset=utf-8",
-    ".vtt": "text/vtt; charset=utf-8",
-}
-_DOWNLOAD_TYPE = "application/octet-stream"
-_LISTING_POLICY = "default-src 'none'"
 
 _log = logging.getLogger(__name__)
 
@@ -70,10 +60,12 @@ class FileServer:
     Args:
         root: the artifact store's root; made when it is not there.
         port: TCP port on 127.0.0.1; 0 takes a free one, which `port` names once started.
+        pages: path -> what makes a page for it, called for each request in a thread of its own.
     """
 
-    def __init__(self, root: Path, port: int) -> None:
+    def __init__(self, root: Path, port: int, pages: Pages | None = None) -> None:
         self._root = root
+        self._pages = pages or {}
         self._port = port
         self._running: tuple[_Server, threading.Thread] | None = None
 
@@ -93,7 +85,7 @@ class FileServer:
             raise RuntimeError("the file server is started already")
         self._root.mkdir(parents=True, exist_ok=True)
         try:
-            server = _Server(self._root.resolve(), self._port)
+            server = _Server(self._root.resolve(), self._port, self._pages)
         except OSError as error:
             raise SettingsError(
                 "setting server.file_port must name a port on which this user may listen",
@@ -144,8 +136,9 @@ class _RefusedError(Exception):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True  # a browser that keeps a video open must not hold up the end of `s2v up`
 
-    def __init__(self, root: Path, port: int) -> None:
+    def __init__(self, root: Path, port: int, pages: Pages) -> None:
         self.root = root
+        self.pages = pages
         super().__init__((HOST, port), _Handler)
         self.own_names = frozenset({f"{HOST}:{self.server_port}", f"localhost:{self.server_port}"})
 
@@ -198,6 +191,9 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(HTTPStatus.MISDIRECTED_REQUEST)
 
     def _serve(self) -> None:
+        if make_page := self.server.pages.get(self.path.partition("?")[0]):
+            self._send_page(make_page)
+            return
         names = requested_names(self.path)
         if names is None:
             raise _RefusedError(HTTPStatus.NOT_FOUND)
@@ -211,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
             page = listing_page(self.server.root, names)
             if page is None:
                 raise _RefusedError(HTTPStatus.NOT_FOUND)
-            self._send_listing(page)
+            self._send_text(page, LISTING_HEADERS)
 
     def _send_file(self, file: BinaryIO, name: str) -> None:
         status = os.fstat(file.fileno())
@@ -223,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         asked = self._requested_range(size, tag)
         start, stop = asked or (0, size)
-        about["Content-Type"] = _CONTENT_TYPES.get(PurePosixPath(name).suffix.lower(), _DOWNLOAD_TYPE)
+        about["Content-Type"] = content_type(name)
         about["Content-Length"] = str(stop - start)
         if asked:
             about["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
@@ -253,16 +249,19 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RefusedError(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{size}"})
         return start, stop
 
-    def _send_listing(self, page: bytes) -> None:
-        about = {
-            "Content-Type": "text/html; charset=utf-8",
-            "Content-Length": str(len(page)),
-            "Content-Security-Policy": _LISTING_POLICY,
-            "Cache-Control": "no-cache",
-        }
-        self._send_head(HTTPStatus.OK, about)
+    def _send_page(self, make_page: Callable[[], tuple[str, bytes]]) -> None:
+        try:
+            kind, content = make_page()
+        except Exception as error:
+            _log.exception("the page %r could not be made", self.path)
+            raise _RefusedError(HTTPStatus.INTERNAL_SERVER_ERROR) from error
+        self._send_text(content, {"Content-Type": kind})
+
+    def _send_text(self, content: bytes, about: Mapping[str, str]) -> None:
+        length = {"Content-Length": str(len(content)), "Cache-Control": "no-cache"}
+        self._send_head(HTTPStatus.OK, {**about, **length})
         if self.command == "GET":
-            self.wfile.write(page)
+            self.wfile.write(content)
 
     def _send_refusal(self, refused: _RefusedError) -> None:
         text = f"{refused.status.value} {refused.status.phrase}\n".encode()

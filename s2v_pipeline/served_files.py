@@ -1,6 +1,6 @@
 """What a request to the file server may reach: names, files and folders below a root.
 
-Belongs here: reading names out of a URL, opening below the root, listings.
+Belongs here: reading names out of a URL, opening below the root, listings, content types.
 Does not belong here: HTTP (fileserver), which files exist and what they mean (artifacts).
 
 A URL is split first and decoded once, then each name must match one pattern: an encoded slash, dot-dot or NUL stays
@@ -14,8 +14,8 @@ import html
 import os
 import re
 import stat
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import unquote
 
@@ -24,6 +24,38 @@ DEPTH_OF_FILE = 3  # asset, input, part
 
 # As the artifact store's names, plus the length of a provenance record's suffix; no leading dot, so nothing hidden.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+
+# Only types that a browser shows without running anything in them; all else is a download.
+_CONTENT_TYPES = {
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
+    ".wav": "audio/wav",
+    ".flac": "audio/flac",
+    ".m4a": "audio/mp4",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+    ".json": "application/json",
+    ".txt": "text/plain; charset=utf-8",
+    ".csv": "text/plain; charset=utf-8",
+    ".md": "text/plain; charset=utf-8",
+    ".srt": "text/plain; charset=utf-8",
+    ".vtt": "text/vtt; charset=utf-8",
+}
+_DOWNLOAD_TYPE = "application/octet-stream"
+
+LISTING_HEADERS = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": "default-src 'none'"}
+"""Of a listing: nothing in it may load or run anything."""
+
+Pages = Mapping[str, Callable[[], tuple[str, bytes]]]
+"""Path -> what makes its page: content type and bytes."""
+
+
+def content_type(name: str) -> str:
+    """Content type of a file by the end of its name."""
+    return _CONTENT_TYPES.get(PurePosixPath(name).suffix.lower(), _DOWNLOAD_TYPE)
 
 
 def requested_names(target: str) -> tuple[str, ...] | None:

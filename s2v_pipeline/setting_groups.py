@@ -12,7 +12,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from s2v_pipeline.cache_settings import CacheSettings
 from s2v_pipeline.credential_settings import CredentialSettings
+from s2v_pipeline.enhance_settings import ENHANCED as ENHANCED
+from s2v_pipeline.enhance_settings import EnhanceSettings
 from s2v_pipeline.gate_settings import GateSettings
 from s2v_pipeline.setting_values import Group, Texts
 from s2v_pipeline.video_settings import DeliverySettings
@@ -79,6 +82,9 @@ class GenerationSettings(Group):
 
     generator: str = Field("portrait", description="name of a registered generator")
     quality: Quality = Field("medium", description="preset of size and encoding; explicit values win over it")
+    enhance_quality: bool = Field(
+        False, description="the generator's own set of `enhance`; explicit values win over it"
+    )
     seed: int = Field(0, ge=0, lt=2**63, description="of the input; a chunk's seed derives from it")
     chunk_s: float = Field(4.0, gt=0, le=60, description="length of a chunk: the most work that a crash can lose")
 
@@ -109,13 +115,19 @@ class WanSettings(Group):
     vae_tiling: Literal["auto", "on", "off"] = Field("auto", description="decode in tiles: less memory, more time")
     device: Literal["auto", "cuda", "cpu"] = Field("auto", description="auto and cuda ask the cluster for a GPU")
     attention: Literal["auto", "cudnn", "flash", "math"] = Field("auto", description="kernel; auto takes the fastest")
+    split: Literal["auto", "sequence", "guidance"] = Field(
+        "auto", description="what several GPUs share first: tokens, or the two runs of a guided step (auto, if guided)"
+    )
 
 
 class ClusterSettings(Group):
     """Where chunks are made."""
 
     executor: Literal["ray", "in_process"] = Field("ray", description="in_process: no Ray, one chunk after another")
-    address: str | None = Field(None, description="host:port of an existing Ray cluster; none starts a local one")
+    address: str | None = Field(
+        None,
+        description="host:port of an existing Ray cluster; shared: a local one for all runs; none: one for each run",
+    )
     num_cpus: int | None = Field(None, ge=1, description="CPUs that a local Ray may use; none means all")
     object_store_mb: int = Field(
         128, ge=80, description="local Ray's object store; chunks travel as files, so it stays small"
@@ -128,6 +140,10 @@ class ClusterSettings(Group):
     rank_timeout_s: float = Field(
         120, gt=0, description="GPUs that make a chunk together give up when one does not answer for so long"
     )
+    idle_s: float = Field(
+        600, ge=0, description="how long a loaded model and the shared Ray stay when no run uses them; 0: not at all"
+    )
+    dashboard: bool = Field(False, description="of the shared Ray; takes 0.3 GB and 8 s more to start")
     connect_timeout_s: float = Field(5, gt=0, description="for the TCP probe of `address` before Ray is asked")
 
 
@@ -154,6 +170,7 @@ class Settings(Group):
     inputs: InputSettings = InputSettings()
     video: VideoSettings = VideoSettings()
     delivery: DeliverySettings = DeliverySettings()
+    enhance: EnhanceSettings = EnhanceSettings()
     audio: AudioSettings = AudioSettings()
     alignment: AlignmentSettings = AlignmentSettings()
     generation: GenerationSettings = GenerationSettings()
@@ -161,6 +178,7 @@ class Settings(Group):
     credentials: CredentialSettings = CredentialSettings()
     gate: GateSettings = GateSettings()
     cluster: ClusterSettings = ClusterSettings()
+    cache: CacheSettings = CacheSettings()
     paths: PathSettings = PathSettings()
     server: ServerSettings = ServerSettings()
 
@@ -169,6 +187,9 @@ _WAN_VIDEO: Layer = {"framing": "picture", "fps": 16}  # the model knows one rat
 _WAN_CHUNK: Layer = {"chunk_s": 5.0}  # 80 frames: what the model was trained on
 # What the gate knows of pictures comes from `portrait`: a model may move the camera, and then it only warns.
 _WAN_GATE: Layer = {"blocking": ["container_is_as_ordered", "length_is_exact", "sound_is_the_speech", "captions_fit"]}
+
+# Each chunk starts from the one before, so that colours can wander away from the portrait's.
+_WAN_ENHANCE: Layer = {"drift": True}
 
 PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
     "portrait": {
@@ -183,6 +204,7 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
         "low": {
             "video": {**_WAN_VIDEO, "width_px": 832, "height_px": 448, "crf": 23, "x264_preset": "veryfast"},
             "generation": _WAN_CHUNK,
+            "enhance": _WAN_ENHANCE,
             "gate": _WAN_GATE,
             "wan": {"steps": 4, "solver": "euler", "shift": 3.0, "guidance": 1.0},
         },
@@ -190,6 +212,7 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
         "medium": {
             "video": {**_WAN_VIDEO, "width_px": 832, "height_px": 448, "crf": 18, "x264_preset": "veryfast"},
             "generation": _WAN_CHUNK,
+            "enhance": _WAN_ENHANCE,
             "gate": _WAN_GATE,
             "wan": {"steps": 20, "solver": "unipc", "shift": 3.0, "guidance": 4.5},
         },
@@ -197,12 +220,14 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
         "high": {
             "video": {**_WAN_VIDEO, "width_px": 832, "height_px": 480, "crf": 17, "x264_preset": "fast"},
             "generation": _WAN_CHUNK,
+            "enhance": _WAN_ENHANCE,
             "gate": _WAN_GATE,
             "wan": {"steps": 40, "solver": "unipc", "shift": 3.0, "guidance": 4.5},
         },
         "ultra": {
             "video": {**_WAN_VIDEO, "width_px": 1024, "height_px": 704, "crf": 16, "x264_preset": "medium"},
             "generation": _WAN_CHUNK,
+            "enhance": _WAN_ENHANCE,
             "gate": _WAN_GATE,
             "wan": {"steps": 40, "solver": "unipc", "shift": 3.0, "guidance": 4.5},
         },
@@ -211,7 +236,7 @@ PRESETS: Mapping[str, Mapping[Quality, Layer]] = {
 """Generator -> quality -> values. A generator without a row starts from the defaults."""
 
 PER_INPUT = (
-    *("video", "audio", "generation", "delivery"),
+    *("video", "audio", "generation", "delivery", "enhance"),
     *("wan.steps", "wan.solver", "wan.shift", "wan.guidance", "wan.negative_prompt"),
     "alignment.language",
 )

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from s2v_pipeline.errors import SettingsError
-from s2v_pipeline.setting_groups import PER_INPUT, PRESETS, Layer, Settings, not_for_inputs
+from s2v_pipeline.setting_groups import ENHANCED, PER_INPUT, PRESETS, Layer, Settings, not_for_inputs
 
 ENVIRONMENT_PREFIX = "S2V_"
 ENVIRONMENT_NESTING = "__"
@@ -53,12 +53,13 @@ def resolve_settings(layers: Mapping[str, Layer]) -> ResolvedSettings:
     """Put layers (name -> nested values, weakest first) on the defaults.
 
     The generator and the quality that win over all layers choose the preset, which lies between the defaults and the
-    layers.
+    layers; `generation.enhance_quality` puts the generator's set of `enhance` on it.
 
     Raises:
         SettingsError: an unknown name or a value that its rule refuses, with the layer that it came from.
     """
-    chosen: dict[str, object] = {name: getattr(Settings().generation, name) for name in ("generator", "quality")}
+    choosing = ("generator", "quality", "enhance_quality")
+    chosen: dict[str, object] = {name: getattr(Settings().generation, name) for name in choosing}
     for layer in layers.values():
         generation = layer.get("generation")
         if isinstance(generation, Mapping):
@@ -70,6 +71,8 @@ def resolve_settings(layers: Mapping[str, Layer]) -> ResolvedSettings:
         for quality, layer in qualities.items()
         if (generator, quality) == (chosen["generator"], chosen["quality"])
     }
+    if _as_switch(chosen["enhance_quality"]):
+        preset["enhance_quality"] = {"enhance": ENHANCED.get(str(chosen["generator"]), {})}
 
     values: dict[str, Any] = {}
     origins = {name: "default" for name, _ in flatten(Settings().model_dump())}
@@ -88,6 +91,14 @@ def resolve_settings(layers: Mapping[str, Layer]) -> ResolvedSettings:
         return ResolvedSettings(Settings.model_validate(values), origins)
     except ValidationError as error:
         raise _refusal(error.errors()[0], origins) from error
+
+
+def _as_switch(value: object) -> bool:
+    """Whether a value stands for true; what is neither is left for the validation to refuse."""
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        return False
 
 
 def _refusal(first: ErrorDetails, origins: Mapping[str, str]) -> SettingsError:

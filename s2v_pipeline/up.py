@@ -13,12 +13,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import FrameType
 
 import psutil
 
+from s2v_pipeline.cluster.shared_ray import SharedRay
 from s2v_pipeline.defs.instance import close_dead_runs
 from s2v_pipeline.defs.launch import Project
+from s2v_pipeline.defs.run_facts import METRICS_PATH, metrics_page
 from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.fileserver import HOST, FileServer
 from s2v_pipeline.machine import port_error
@@ -50,7 +53,10 @@ def serve(project: Project, *, say: Callable[[str], None]) -> int:
     project.pipeline.inputs_folder().mkdir(parents=True, exist_ok=True)
     root = project.pipeline.store().root
     # Opened before Dagster starts: sets DAGSTER_HOME for it and closes what an earlier crash left unfinished.
-    with project.instance() as instance, FileServer(root, settings.server.file_port):
+    with ExitStack() as open_until_the_end:
+        instance = open_until_the_end.enter_context(project.instance())
+        pages = {METRICS_PATH: metrics_page(instance, project.pipeline)}
+        open_until_the_end.enter_context(FileServer(root, settings.server.file_port, pages))
         stopping = _stop_on_signals()
         # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
         dagster = subprocess.Popen(
@@ -66,6 +72,7 @@ def serve(project: Project, *, say: Callable[[str], None]) -> int:
             if not stopping and dagster.poll() is None:
                 say(f"Dagster UI     http://{HOST}:{settings.server.dagster_port}")
                 say(f"files          http://{HOST}:{settings.server.file_port}/files/")
+                say(f"metrics        http://{HOST}:{settings.server.file_port}{METRICS_PATH}")
                 say(f"watched folder {project.pipeline.inputs_folder()}")
                 say("Ctrl-C ends everything")
             while not stopping and dagster.poll() is None:
@@ -73,6 +80,8 @@ def serve(project: Project, *, say: Callable[[str], None]) -> int:
             say("ending ..." if stopping else f"Dagster ended by itself with exit code {dagster.returncode}, see above")
         finally:
             end_session(dagster)
+            if SharedRay(project.pipeline.shared_ray_folder()).down():
+                say("ended the Ray that runs shared")
         n_interrupted = len(close_dead_runs(instance))
     if n_interrupted:
         say(f"{n_interrupted} runs were interrupted; the next `s2v up` starts them again, finished chunks are kept")

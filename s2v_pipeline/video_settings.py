@@ -90,6 +90,10 @@ class DeliverySettings(Group):
         description="shorter sides of the streams' pictures in pixels, up to the video's; its own is always there",
     )
     embed_captions: bool = Field(True, description="captions inside the file, too, where there is a transcript")
+    burn_captions: Literal["off", "box", "outline"] = Field(
+        "off", description="captions drawn into the picture, too: white on a dark board, or with a dark outline"
+    )
+    burn_place: Literal["bottom", "top"] = Field("bottom", description="where they are drawn")
     chapters: bool = Field(True, description="chapters at pauses, where there is a transcript and at least two fit")
     chapter_s: float = Field(30, ge=5, description="least length of a chapter")
     preview: Literal["off", "webp", "gif"] = Field("off", description="a short moving picture of the beginning")

@@ -19,7 +19,7 @@ import numpy as np
 
 from s2v_pipeline.chunks.plan import ChunkPlan, plan_chunks
 from s2v_pipeline.chunks.request import ChunkRequest
-from s2v_pipeline.cluster import ray_executor
+from s2v_pipeline.cluster import ray_environment
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation import registry
 from s2v_pipeline.generation.framed_portrait import read_portrait
@@ -114,7 +114,7 @@ def register() -> None:
 def init_with_hook(hook: str = f"{__name__}.register") -> Callable[..., Any]:
     """`ray.init` for a local Ray whose workers know the generator, too; `hook` is what each of them calls first."""
     # Ray reads how it authenticates when it is imported.
-    ray_executor._set_environment(local=True)
+    ray_environment.set_environment(local=True)
     import ray
 
     init = ray.init

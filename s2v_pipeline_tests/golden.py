@@ -33,7 +33,7 @@ from s2v_pipeline.generation.wan_s2v.speech_encoder import SpeechEncoder
 from s2v_pipeline.generation.wan_s2v.speech_features import clips_needed, to_30hz, video_frame_features
 from s2v_pipeline.generation.wan_s2v.text_encoder import build_text_encoder
 from s2v_pipeline.generation.wan_s2v.transformer import WanS2VTransformer3DModel
-from s2v_pipeline.generation.wan_s2v.vae import build_vae
+from s2v_pipeline.generation.wan_s2v.vae_loading import build_vae
 from s2v_pipeline.inputs.picture_size import official_size
 from s2v_pipeline.media import Waveform
 from s2v_pipeline_tests.generation.wan_s2v.golden_files import GOLDEN_FOLDER, load_golden, load_sizes

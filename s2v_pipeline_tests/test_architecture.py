@@ -27,7 +27,9 @@ BASE = (
     *("errors", "timebase", "media", "artifacts", "credential_settings", "setting_groups", "settings"),
     "video_settings",
     "gate_settings",
+    "cache_settings",
     "temporaries",
+    "enhance_settings",
 )
 
 # What crosses the border between generators and the rest.
@@ -48,7 +50,12 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "video_settings": ("setting_values",),
     "credential_settings": ("setting_values",),
     "gate_settings": ("setting_values",),
-    "setting_groups": ("setting_values", "video_settings", "credential_settings", "gate_settings"),
+    "cache_settings": ("setting_values",),
+    "enhance_settings": ("setting_values",),
+    "setting_groups": (
+        *("setting_values", "video_settings", "credential_settings", "gate_settings", "cache_settings"),
+        "enhance_settings",
+    ),
     "settings": ("errors", "setting_groups"),
     "packaged": BASE,
     "progress_bars": BASE,
@@ -81,18 +88,27 @@ ARROWS: dict[str, tuple[str, ...]] = {
     # The delivered video is put together from what the chunks' manifest lists.
     # Its measures hold the picture against the phones.
     "video": (*BASE, "chunks.manifest", "clips", "audio", "inputs", "faces", "alignment.phonemes"),
-    "cluster": (*BASE, "chunks", "generation", "clips"),
+    "gpus": (),
+    "metrics": ("gpus",),
+    "cache": BASE,
+    "cluster": (*BASE, "chunks", "generation", "clips", "cache", "gpus"),
     # The wiring, and the ways in.
     "defs": (
         *(*BASE, "packaged", "progress_bars", "fileserver", "faces", "inputs", "audio", "alignment", "chunks"),
-        *("generation", "clips", "video", "cluster"),
+        *("generation", "clips", "video", "cluster", "cache", "metrics", "gpus"),
     ),
     "definitions": ("defs",),
     "api": (*BASE, "inputs", "defs"),
-    "up": (*BASE, "machine", "packaged", "fileserver", "defs"),
+    "up": (*BASE, "machine", "packaged", "fileserver", "cluster.shared_ray", "defs"),
+    "cluster_cli": (*BASE, "cluster", "defs"),
     "weights_cli": (*BASE, "generation.wan_s2v"),
     "verify_cli": (*BASE, "video"),
-    "cli": (*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor", "weights_cli", "verify_cli"),
+    "cache_cli": (*BASE, "cache", "defs"),
+    "config_cli": (*BASE, "defs"),
+    "cli": (
+        *(*BASE, "packaged", "progress_bars", "inputs", "defs", "api", "up", "doctor"),
+        *("weights_cli", "verify_cli", "cache_cli", "cluster_cli", "config_cli"),
+    ),
     "": ("api", "errors"),  # the package's own __init__: its lazy public names
 }
 

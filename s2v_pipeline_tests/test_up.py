@@ -142,6 +142,9 @@ def test_ctrl_c_ends_everything_and_the_next_start_goes_on(project: Project, sta
     for port in (server.dagster_port, server.file_port):
         assert listening_addresses(port) == {"127.0.0.1"}
 
+    with ANYONE.open(f"http://127.0.0.1:{server.file_port}/metrics", timeout=20) as answer:
+        assert 's2v_runs{status="queued"} 0.0' in answer.read().decode()
+
     # Ctrl-C in the middle of rendering
     copy_sample(project.pipeline.inputs_folder() / "lesson")
     wait_for(lambda: len(up.clips()) >= 1, MOST_RUN_S)

@@ -25,6 +25,11 @@ class ChunkFile:
         seconds_s: wall time in the worker, the look-up included.
         worker: "host:pid" of the process that made it or found it.
         notes: what people should know about how it was made.
+        cached: whether it came from the chunk cache, made earlier for this or another input.
+        retries: times that it was begun before, by workers that did not get to its end.
+        timings_s: (name, seconds) of the parts of `seconds_s`: "generate", "decode", "encode", "write", "cache" ...;
+            parts of a part have its name in front ("generate.denoise"). "wait" comes before: for a free worker.
+        gpus: what the worker computed on, "index name" each; () for CPUs and where it cannot be told.
     """
 
     index: int
@@ -35,6 +40,15 @@ class ChunkFile:
     seconds_s: float
     worker: str
     notes: tuple[str, ...] = ()
+    cached: bool = False
+    retries: int = 0
+    timings_s: tuple[tuple[str, float], ...] = ()
+    gpus: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """Where the file came from, in a word or three."""
+        return "made" if self.made else "found in cache" if self.cached else "found"
 
 
 @dataclass(frozen=True)
@@ -82,3 +96,8 @@ class ChunkManifest:
     def n_made(self) -> int:
         """Chunks that this run made, rather than found."""
         return sum(chunk.made for chunk in self.chunks)
+
+    @property
+    def n_cached(self) -> int:
+        """Chunks that came from the chunk cache."""
+        return sum(chunk.cached for chunk in self.chunks)

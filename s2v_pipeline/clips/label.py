@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from s2v_pipeline.credential_settings import CredentialSettings
 from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.media import FrameBatch
 
@@ -66,12 +67,12 @@ def make_stamp(text: str, *, corner: Corner, font: Path | None, width_px: int, h
     """Draw a label for frames of a size.
 
     Raises:
-        SettingsError: a text that the font has no letters for, that is blank or longer than the frame is wide, or a
+        SettingsError: a text that its font has no letters for, that is blank or longer than the frame is wide, or a
             font that cannot be read.
     """
     side_px = min(width_px, height_px)
     size_px = max(_LEAST_SIZE_PX, round(side_px * _SIZE_PER_SIDE))
-    face = _font(text, font, size_px)
+    face = label_font(text, font, size_px)
     padding_px, margin_px = round(size_px * _PADDING_PER_SIZE), round(size_px * _MARGIN_PER_SIZE)
     left, _, right, _ = face.getbbox(text)
     ascent, descent = face.getmetrics()
@@ -96,6 +97,19 @@ def make_stamp(text: str, *, corner: Corner, font: Path | None, width_px: int, h
     )
 
 
+def label_stamp(settings: CredentialSettings, width_px: int, height_px: int) -> Stamp | None:
+    """The visible label for frames of a size; None where no label is set.
+
+    Raises:
+        SettingsError: it cannot be drawn.
+    """
+    if not settings.label:
+        return None
+    return make_stamp(
+        settings.label, corner=settings.label_corner, font=settings.label_font, width_px=width_px, height_px=height_px
+    )
+
+
 def stamped(batches: Iterator[FrameBatch], stamp: Stamp | None) -> Iterator[FrameBatch]:
     """The same frames with the label on each; as they are without one."""
     if stamp is None:
@@ -112,12 +126,20 @@ def stamped(batches: Iterator[FrameBatch], stamp: Stamp | None) -> Iterator[Fram
         yield FrameBatch(pixels, batch.fps, batch.start_frame)
 
 
-def _font(text: str, path: Path | None, size_px: int) -> ImageFont.FreeTypeFont:
+def label_font(
+    text: str, path: Path | None, size_px: int, *, what: str = "credentials.label"
+) -> ImageFont.FreeTypeFont:
+    """The font in a size.
+
+    Raises:
+        SettingsError: it cannot be read, or has not all letters of the text, which `what` names.
+    """
     from matplotlib.ft2font import FT2Font  # knows a font's letters; takes long to load, and few videos have a label
 
     path = path or _dejavu()
     try:
-        missing = [letter for letter in text if not FT2Font(str(path)).get_char_index(ord(letter))]
+        letters = FT2Font(str(path))
+        missing = [each for each in dict.fromkeys(text) if each != "\n" and not letters.get_char_index(ord(each))]
         font = ImageFont.truetype(str(path), size_px)
     except (OSError, RuntimeError) as error:
         raise SettingsError(
@@ -127,7 +149,7 @@ def _font(text: str, path: Path | None, size_px: int) -> ImageFont.FreeTypeFont:
         ) from error
     if missing:
         raise SettingsError(
-            "credentials.label must be of letters that its font has",
+            f"{what} must be of letters that its font has",
             got=f"{' '.join(map(repr, missing))}, which {path.name} does not have",
             cure="Set credentials.label_font to a font of that writing.",
         )

@@ -10,8 +10,10 @@ import importlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
+from s2v_pipeline.generation.ranks import Rank
 from s2v_pipeline.setting_groups import ClusterSettings
 
 ResultT = TypeVar("ResultT")
@@ -31,13 +33,53 @@ class Task(Protocol[ResultT_co]):
         ...
 
 
+@runtime_checkable
+class SplitTask(Protocol[ResultT_co]):
+    """A `Task` that several processes can do together, each on its own GPU. All of them are asked at once."""
+
+    @property
+    def label(self) -> str: ...
+
+    def run(self) -> ResultT_co: ...
+
+    def join(self, rank: Rank) -> None:
+        """Make this process one of those that work together; once a process, before all else.
+
+        Raises:
+            ClusterError: the others did not come in time.
+        """
+        ...
+
+    def is_made(self) -> bool:
+        """Asked of rank 0 alone: whether `run` would only find what is there, which it then does alone."""
+        ...
+
+    def follow(self) -> None:
+        """The part of the other ranks while rank 0 does `run`; writes nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class WarmKey:
+    """What a worker has loaded that may serve other runs.
+
+    Attributes:
+        key: of everything that loading depends on; workers with another one are of no use.
+        label: for people.
+    """
+
+    key: str
+    label: str
+
+
 @dataclass(frozen=True)
 class ExecutorInfo:
-    """What a run's metadata says about where its chunks were made."""
+    """What a run's metadata says about where its chunks were made; `dashboard_url` is '' where there is none."""
 
     kind: str
     address: str
     n_cpus: int
+    dashboard_url: str = ""
 
 
 @runtime_checkable
@@ -59,6 +101,7 @@ class ChunkExecutor(Protocol):
         *,
         in_order: bool = False,
         n_gpus: int = 0,
+        warm: WarmKey | None = None,
     ) -> list[ResultT]:
         """Results of all tasks; `on_done` is called in the caller's thread as each one ends.
 
@@ -67,7 +110,10 @@ class ChunkExecutor(Protocol):
             on_done: takes each result.
             in_order: one task after another on one worker, which keeps what it loaded. Otherwise tasks are independent
                 and done side by side in any order.
-            n_gpus: GPUs that the worker takes; more than 0 only with `in_order`.
+            n_gpus: GPUs that the worker takes; more than 0 only with `in_order`. With 2 and more the worker is as many
+                processes on one host, which do each `SplitTask` together; the first of them does all others alone.
+            warm: what the worker loads. With GPUs, in a cluster that outlives the run, such a worker serves the runs
+                that follow, one task of each run in turn.
 
         Raises:
             ClusterError: workers or GPUs could not be had, or workers died more often than the settings allow.
@@ -97,9 +143,10 @@ class InProcessExecutor:
         *,
         in_order: bool = False,
         n_gpus: int = 0,
+        warm: WarmKey | None = None,
     ) -> list[ResultT]:
         """See `ChunkExecutor.run`; the order is kept in any case, and the process has the GPUs that it has."""
-        del in_order, n_gpus
+        del in_order, n_gpus, warm
         results = []
         for task in tasks:
             result = task.run()
@@ -115,11 +162,19 @@ class InProcessExecutor:
         """Nothing to free."""
 
 
-def make_executor(settings: ClusterSettings, warm_up: Callable[[], None] | None = None) -> ChunkExecutor:
-    """The executor that the settings name; not started. `warm_up` is what its new workers do first."""
+def make_executor(
+    settings: ClusterSettings, warm_up: Callable[[], None] | None = None, shared_folder: Path | None = None
+) -> ChunkExecutor:
+    """The executor that the settings name; not started.
+
+    Args:
+        settings: which one.
+        warm_up: what its new workers do first.
+        shared_folder: where the files of a Ray that runs share lie.
+    """
     if settings.executor == "in_process":
         return InProcessExecutor()
     # Ray is imported only by those who use it: it costs most of a second.
     ray_executor = importlib.import_module("s2v_pipeline.cluster.ray_executor")
-    executor: ChunkExecutor = ray_executor.RayExecutor(settings, warm_up)
+    executor: ChunkExecutor = ray_executor.RayExecutor(settings, warm_up, shared_folder=shared_folder)
     return executor

@@ -19,12 +19,34 @@ from s2v_pipeline.errors import ClusterError
 _log = logging.getLogger(__name__)
 
 # Starting a process takes seconds, and a GPU that the step before has let go of is free again within as many.
-_PLACEMENT_TIMEOUT_S = 60.0
-_CPU_CURE = "Set wan.device = 'cpu' to do without (very slow), or choose another generation.generator."
+PLACEMENT_TIMEOUT_S = 60.0
+CPU_CURE = "Set wan.device = 'cpu' to do without (very slow), or choose another generation.generator."
 
 
 class GpuError(ClusterError):
     """The cluster has no GPU, or none that is free."""
+
+
+def check_gpus(n_gpus: int, *, of_one_host: bool = False) -> None:
+    """See that the cluster has so many GPUs: Ray itself would wait for them for ever.
+
+    Raises:
+        GpuError: it has fewer, in all or on each host.
+    """
+    import ray
+
+    if of_one_host:
+        hosts = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        there = int(max((host.get("GPU", 0) for host in hosts), default=0))
+    else:
+        there = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+    if there < n_gpus:
+        raise GpuError(
+            f"{'a host of the' if of_one_host else 'the'} cluster must have {n_gpus} GPU for this generator",
+            got=f"{there}",
+            cure=f"Run it on a machine with {'them' if n_gpus > 1 else 'one'} (`s2v doctor`), or set cluster.address. "
+            f"{CPU_CURE}",
+        )
 
 
 class OrderedWorker:
@@ -40,15 +62,7 @@ class OrderedWorker:
     """
 
     def __init__(self, *, n_cpus: int, n_gpus: int, task_retries: int, interrupts: Interrupts) -> None:
-        import ray
-
-        there = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
-        if there < n_gpus:
-            raise GpuError(
-                f"the cluster must have {n_gpus} GPU for this generator",
-                got=f"{there}",
-                cure=f"Run it on a machine with one (`s2v doctor`), or set cluster.address. {_CPU_CURE}",
-            )
+        check_gpus(n_gpus)
         self._n_cpus = n_cpus
         self._n_gpus = n_gpus
         self._task_retries = task_retries
@@ -93,24 +107,24 @@ class OrderedWorker:
 
             self._actor = ray.remote(num_cpus=self._n_cpus, num_gpus=self._n_gpus, max_restarts=0)(_Worker).remote()
             ready = self._actor.ready.remote()
-            is_placed = self._wait(ready, _PLACEMENT_TIMEOUT_S)
+            is_placed = self._wait(ready, PLACEMENT_TIMEOUT_S)
             # A first worker without a GPU waits for a busy cluster, as every other task does. The next one takes the
             # place of the one that died; where none can be had, Ray itself may be gone.
             while not is_placed and is_first and not self._n_gpus:
                 _log.warning("still waiting for %d free CPUs of the cluster", self._n_cpus)
-                is_placed = self._wait(ready, _PLACEMENT_TIMEOUT_S)
+                is_placed = self._wait(ready, PLACEMENT_TIMEOUT_S)
             if not is_placed:
                 self._end()
                 if not is_first:
                     raise ClusterError(
                         "a worker that died must be replaced by another",
-                        got=f"none within {_PLACEMENT_TIMEOUT_S:.0f} s",
+                        got=f"none within {PLACEMENT_TIMEOUT_S:.0f} s",
                         cure="Finished chunks are kept: run it again.",
                     )
                 raise GpuError(
                     f"{self._n_gpus} GPU of the cluster must be free for this generator",
-                    got=f"none within {_PLACEMENT_TIMEOUT_S:.0f} s",
-                    cure=f"End what uses it (`ray status` shows the cluster's load) and run it again. {_CPU_CURE}",
+                    got=f"none within {PLACEMENT_TIMEOUT_S:.0f} s",
+                    cure=f"End what uses it (`ray status` shows the cluster's load) and run it again. {CPU_CURE}",
                 )
         return self._actor
 

@@ -9,51 +9,63 @@ Ray is imported inside functions: definitions and code servers load without it.
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from s2v_pipeline.cluster.executor import ExecutorInfo, ResultT, Task
+from s2v_pipeline.cluster.executor import ExecutorInfo, ResultT, Task, WarmKey
+from s2v_pipeline.cluster.gang import Gang
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.ordered_worker import GpuError, OrderedWorker
+from s2v_pipeline.cluster.rank_group import GroupSize
+from s2v_pipeline.cluster.ray_connection import check_workers, join, start_local
+from s2v_pipeline.cluster.shared_ray import SHARED, SharedRay
 from s2v_pipeline.cluster.task_results import POLL_S, task_result
+from s2v_pipeline.cluster.warm_worker import WarmWorker, open_pool
 from s2v_pipeline.errors import ClusterError, S2VError
 from s2v_pipeline.setting_groups import ClusterSettings
 
 _log = logging.getLogger(__name__)
 
-_BYTES_PER_MB = 1 << 20
-_NAMESPACE = "s2v_pipeline"
-# Since 2.59 Ray decides by the presence of a token file whether it authenticates; processes of one cluster must agree,
-# so the mode is always said. A cluster without authentication needs RAY_AUTH_MODE=disabled in the environment.
-_AUTH_MODE_VARIABLE = "RAY_AUTH_MODE"
-_AUTH_TOKEN_VARIABLE = "RAY_AUTH_TOKEN"  # noqa: S105 (a name, not a secret)
-_DEFAULT_AUTH_MODE = "token"
-_TOKEN_BYTES = 32
+_LEAVE_TIMEOUT_S = 5.0  # for the pool to hear that this run has ended; it would find out by itself
 
 
 class RayExecutor:
-    """Runs each task as a Ray task with one CPU, or all of them in order in one actor (ordered_worker).
+    """Runs each task as a Ray task with one CPU, or all of them in order: in one actor (ordered_worker), in
+    a group of actors with a GPU each (gang), or in one that was there before the run and stays (warm_worker).
 
     `start` connects in a background thread, so that a local Ray comes up while the audio is analysed.
 
     Args:
         settings: where the cluster is and how often a task is redone.
         warm_up: picklable; run once for each CPU of a local Ray as soon as it is there.
+        shared_folder: where the files of a shared Ray lie; needed where the settings ask for one.
+        local_gpus: GPUs that a local Ray takes the machine to have; None lets Ray count them.
     """
 
-    def __init__(self, settings: ClusterSettings, warm_up: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        warm_up: Callable[[], None] | None = None,
+        *,
+        shared_folder: Path | None = None,
+        local_gpus: int | None = None,
+    ) -> None:
         self._settings = settings
+        self._shared = None if shared_folder is None else SharedRay(shared_folder)
+        self._local_gpus = local_gpus
+        self._run_id = uuid.uuid4().hex
+        self._pool: Any = None
         self._warm_up = warm_up
         self._thread: threading.Thread | None = None
         self._connected = threading.Event()
         self._released = threading.Event()
         self._error: S2VError | None = None
         self._owns_cluster = False
+        self._dashboard_url = ""
         self._is_lost = False
 
     def start(self) -> None:
@@ -72,10 +84,16 @@ class RayExecutor:
 
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return ExecutorInfo(
-            kind="ray (local)" if self._owns_cluster else "ray",
+            kind=self._kind(),
             address=ray.get_runtime_context().gcs_address,
             n_cpus=int(resources.get("CPU", 0)),
+            dashboard_url=self._dashboard_url,
         )
+
+    def _kind(self) -> str:
+        if self._owns_cluster:
+            return "ray (local)"
+        return "ray (shared)" if self._settings.address == SHARED else "ray"
 
     def run(
         self,
@@ -84,6 +102,7 @@ class RayExecutor:
         *,
         in_order: bool = False,
         n_gpus: int = 0,
+        warm: WarmKey | None = None,
     ) -> list[ResultT]:
         """See `ChunkExecutor.run`; a task whose worker dies is redone `task_retries` times."""
         if n_gpus and not in_order:
@@ -98,7 +117,7 @@ class RayExecutor:
         try:
             with Interrupts() as interrupts:
                 if in_order:
-                    return self._run_in_order(tasks, on_done, n_gpus, interrupts)
+                    return self._run_in_order(tasks, on_done, self._worker(n_gpus, warm, interrupts))
                 return self._run_side_by_side(tasks, on_done, interrupts)
         except GpuError:
             raise  # Ray itself is well
@@ -108,18 +127,50 @@ class RayExecutor:
             raise
 
     def _run_in_order(
-        self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None], n_gpus: int, interrupts: Interrupts
+        self,
+        tasks: Sequence[Task[ResultT]],
+        on_done: Callable[[ResultT], None],
+        to_use: OrderedWorker | Gang | WarmWorker,
     ) -> list[ResultT]:
-        # A local Ray has nothing else to do meanwhile, and gives its workers as many threads as CPUs.
-        n_cpus = max(1, self.info().n_cpus) if self._owns_cluster else 1
         results = []
-        retries = self._settings.task_retries
-        with OrderedWorker(n_cpus=n_cpus, n_gpus=n_gpus, task_retries=retries, interrupts=interrupts) as worker:
+        with to_use as worker:
             for task in tasks:
                 result = worker.run(task)
                 on_done(result)
                 results.append(result)
         return results
+
+    def _worker(self, n_gpus: int, warm: WarmKey | None, interrupts: Interrupts) -> OrderedWorker | Gang | WarmWorker:
+        # A local Ray has nothing else to do meanwhile, and gives its workers as many threads as CPUs.
+        n_cpus = max(1, self.info().n_cpus // max(1, n_gpus)) if self._owns_cluster else 1
+        retries, timeout_s = self._settings.task_retries, self._settings.rank_timeout_s
+        size = GroupSize(n_gpus, n_cpus)
+        # Without a GPU an idle worker would hold nothing but CPUs and memory that the others need.
+        if warm is not None and n_gpus and self._settings.address is not None:
+            return WarmWorker(
+                self._open_pool(),
+                self._run_id,
+                warm,
+                size,
+                idle_s=self._settings.idle_s,
+                task_retries=retries,
+                rank_timeout_s=timeout_s,
+                interrupts=interrupts,
+            )
+        if n_gpus <= 1:
+            return OrderedWorker(n_cpus=n_cpus, n_gpus=n_gpus, task_retries=retries, interrupts=interrupts)
+        return Gang(
+            size,
+            is_foreign=not self._owns_cluster,
+            task_retries=retries,
+            rank_timeout_s=timeout_s,
+            interrupts=interrupts,
+        )
+
+    def _open_pool(self) -> Any:
+        if self._pool is None:
+            self._pool = open_pool()
+        return self._pool
 
     def _run_side_by_side(
         self, tasks: Sequence[Task[ResultT]], on_done: Callable[[ResultT], None], interrupts: Interrupts
@@ -163,7 +214,6 @@ class RayExecutor:
         """Connect, then live until `stop`: the kernel ends a local Ray's processes when the thread that started them
         ends (PR_SET_PDEATHSIG is about threads), which is also why no Ray outlives a killed run."""
         try:
-            _set_environment(local=self._settings.address is None)
             self._connect()
         except S2VError as error:
             self._error = error
@@ -180,48 +230,27 @@ class RayExecutor:
             self._released.wait()
             import ray
 
+            if self._pool is not None:
+                ray.wait([self._pool.leave.remote()], timeout=_LEAVE_TIMEOUT_S)
+                self._pool = None
             ray.shutdown()
+        if self._shared is not None:
+            self._shared.leave()
 
     def _connect(self) -> None:
-        import ray
-
         started_at = time.monotonic()
-        common: dict[str, Any] = {"namespace": _NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
         if self._settings.address is None:
-            ray.init(
-                address="local",
-                num_cpus=self._settings.num_cpus,
-                include_dashboard=False,
-                object_store_memory=self._settings.object_store_mb * _BYTES_PER_MB,
-                **common,
-            )
+            start_local(self._settings, self._local_gpus, self._warm_up)
             self._owns_cluster = True
-            if self._warm_up is not None:
-                # Workers start, and load what chunks need, while the audio is still analysed.
-                warm_up: Any = ray.remote(num_cpus=1)(_call)
-                for _ in range(int(ray.cluster_resources().get("CPU", 1))):  # type: ignore[no-untyped-call]
-                    warm_up.remote(self._warm_up)
+        elif self._settings.address == SHARED:
+            if self._shared is None:
+                raise ValueError(f"cluster.address = {SHARED!r} needs a folder for its files")
+            record = self._shared.join(self._settings, local_gpus=self._local_gpus)
+            self._dashboard_url = join(record.address, self._settings, token=self._shared.token())
         else:
-            _probe(self._settings.address, self._settings.connect_timeout_s)
-            ray.init(address=self._settings.address, **common)
+            self._dashboard_url = join(self._settings.address, self._settings)
+            check_workers()
         _log.info("Ray is ready after %.1f s", time.monotonic() - started_at)
-
-
-def _set_environment(*, local: bool) -> None:
-    """Variables that Ray reads when it is imported and hands to the processes that it starts."""
-    os.environ.setdefault(_AUTH_MODE_VARIABLE, _DEFAULT_AUTH_MODE)
-    # Ray reports usage to a server on the internet unless told not to; a pipeline on private speech must not.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray announces a change of how CPU-only workers see GPUs; saying the new behaviour silences the warning.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if local:
-        # A local Ray is this process's own: a token that nobody else has, and no file in the home folder.
-        os.environ.setdefault(_AUTH_TOKEN_VARIABLE, secrets.token_hex(_TOKEN_BYTES))
-
-
-def _call(warm_up: Callable[[], None]) -> None:
-    """What a new worker runs first; Ray takes functions alone."""
-    warm_up()
 
 
 def _run_task(task: Task[ResultT]) -> ResultT:
@@ -231,22 +260,3 @@ def _run_task(task: Task[ResultT]) -> ResultT:
     # One CPU was asked for: OpenCV's own threads would fight with the other workers.
     cv2.setNumThreads(1)
     return task.run()
-
-
-def _probe(address: str, timeout_s: float) -> None:
-    """Fail at once where nobody listens; Ray itself would try for over ten minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        raise ClusterError(
-            "cluster.address must be host:port",
-            got=repr(address),
-            cure="Take the address that `ray start --head` printed, e.g. 10.0.0.1:6379.",
-        )
-    try:
-        socket.create_connection((host, int(port)), timeout=timeout_s).close()
-    except OSError as error:
-        raise ClusterError(
-            f"a Ray cluster must listen at cluster.address = {address}",
-            got=f"{type(error).__name__}: {error}",
-            cure="Start it with `ray start --head`, or unset cluster.address to use a local Ray.",
-        ) from error

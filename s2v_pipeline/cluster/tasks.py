@@ -1,47 +1,53 @@
 """What workers do: make a chunk's latents, render a chunk's clip. A file that is there already is not made again.
 
 Belongs here: look up, make, store, report; one task a chunk.
-Does not belong here: how latents or clips are made (generation, clips), who runs the task (executor).
+Does not belong here: where files are looked for and kept (chunk_place), how latents or clips are made (generation,
+clips), who runs the task (executor).
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-import time
-from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from s2v_pipeline.artifacts import ArtifactStore, content_key
+from s2v_pipeline.cache.chunk_cache import ChunkCache
 from s2v_pipeline.chunks.latents import load_carry, load_latents, load_notes, save_latents
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest
-from s2v_pipeline.clips.encode import encode_clip
-from s2v_pipeline.clips.encoders import ENCODER_SOURCE, SOFTWARE, encoding_of
-from s2v_pipeline.clips.label import Stamp, stamped
+from s2v_pipeline.clips.clip_encoding import ClipEncoding
+from s2v_pipeline.clips.encoders import ENCODER_SOURCE, encoding_of
+from s2v_pipeline.clips.label import stamped
+from s2v_pipeline.cluster.chunk_place import ChunkPlace, chunk_file, find, part_name
+from s2v_pipeline.cluster.clip_ahead import OF_THIS_WORKER
 from s2v_pipeline.cluster.frame_counter import FrameCounter
+from s2v_pipeline.cluster.timings import Timings
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
-from s2v_pipeline.generation.registry import generator_names, generator_profile, import_generator, load_generator
+from s2v_pipeline.generation.ranks import Rank
+from s2v_pipeline.generation.registry import (
+    generator_names,
+    generator_profile,
+    import_generator,
+    join_ranks,
+    load_generator,
+)
 from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.media import FrameBatch
-from s2v_pipeline.setting_groups import VideoSettings
-
-_log = logging.getLogger(__name__)
 
 LATENTS_ASSET = "chunk_latents"
 CLIPS_ASSET = "rendered_clips"
 CLIP_CODE_VERSION = "1"
 """Raised when encoding changes a clip's bytes for the same latents and settings."""
-_KEY_LETTERS_IN_NAME = 16  # 64 bits: enough that two keys of one input never share a file name
 
 
 @dataclass(frozen=True)
 class GenerateChunk:
-    """Make one chunk's latents and store them, with what the next chunk starts from.
+    """Make one chunk's latents and store them, with what the next chunk starts from; a `SplitTask`.
 
     Attributes:
         spec: what makes them.
@@ -49,12 +55,16 @@ class GenerateChunk:
         store: where they go.
         previous_key: key of the chunk before it, of which the store holds the carry; "" for independent chunks and for
             the first of a chain.
+        cache: where files of earlier runs and other inputs are kept, too.
+        clip: how its clip is encoded, where that is done at once if the generator brings the frames.
     """
 
     spec: GeneratorSpec
     request: ChunkRequest
     store: ArtifactStore
     previous_key: str = ""
+    cache: ChunkCache | None = None
+    clip: ClipEncoding | None = None
 
     @property
     def label(self) -> str:
@@ -63,8 +73,9 @@ class GenerateChunk:
 
     def run(self) -> ChunkFile:
         """See `Task`."""
-        started_at = time.perf_counter()
-        generator = load_generator(self.spec)
+        timings = Timings()
+        with timings.part("load"):
+            generator = load_generator(self.spec)
         if bool(self.previous_key) is not (generator.chained and self.request.index > 0):
             raise GenerationError(
                 "a chained generator's chunks need the one before, and no others do",
@@ -72,33 +83,56 @@ class GenerateChunk:
                 cure="Report this: the plan and the generator do not fit each other.",
             )
         key = self.request.key(generator.fingerprint, self.previous_key)
-        part = _part_name(self.request.index, key, ".safetensors")
-        made = not self.store.holds(LATENTS_ASSET, self.request.input_id, part, key=key)
-        if made:
-            chunk = generator.generate(self.request, self._carry())
+        part = part_name(self.request.index, key, ".safetensors")
+        place = ChunkPlace(self.store, self.cache, LATENTS_ASSET, self.request.input_id, part, key, timings)
+        found, pixels = find(place), None
+        if found.made:
+            with timings.part("generate"):
+                chunk = generator.generate(self.request, self._carry())
+            for name, seconds in chunk.timings_s:
+                timings.add_within("generate", name, seconds)
             if generator.chained and not self.request.is_last and chunk.carry is None:
                 raise GenerationError(
                     "a chained generator hands a carry to the next chunk",
                     got=f"none from {self.label} of {self.spec.name!r}",
                     cure="Report this: it is an error of the generator.",
                 )
+            pixels = chunk.pixels
             carry = None if chunk.carry is None else chunk.carry.tensors
-            self.store.write(
-                LATENTS_ASSET,
-                self.request.input_id,
-                part,
+            place.keep(
                 lambda path: save_latents(path, chunk.frames, chunk.latents, carry, chunk.notes),
-                key=key,
                 made_by=generator.fingerprint,
                 sources={"portrait": self.request.portrait.sha256, **self._previous_source()},
             )
-        notes = load_notes(self.store.read_path(LATENTS_ASSET, self.request.input_id, part))
-        return _chunk_file(self.request, part, key, made, started_at, notes)
+        with timings.part("look_up"):
+            notes = load_notes(self.store.read_path(LATENTS_ASSET, self.request.input_id, part))
+        made = chunk_file(self.request, place, found, notes)
+        if pixels is not None and self.clip is not None:
+            clip = RenderClip(self.spec, self.request, made, self.clip, self.store, cache=self.cache)
+            OF_THIS_WORKER.start(clip.label, lambda: clip.run_with(pixels))
+        if self.request.is_last:
+            OF_THIS_WORKER.wait()  # the worker may end with its last chunk
+        return made
+
+    def join(self, rank: Rank) -> None:
+        """See `SplitTask`."""
+        join_ranks(self.spec.name, rank)
+
+    def is_made(self) -> bool:
+        """See `SplitTask`."""
+        key = self.request.key(load_generator(self.spec).fingerprint, self.previous_key)
+        part = part_name(self.request.index, key, ".safetensors")
+        place = ChunkPlace(self.store, self.cache, LATENTS_ASSET, self.request.input_id, part, key, Timings())
+        return place.holds() or place.fetch()
+
+    def follow(self) -> None:
+        """See `SplitTask`."""
+        load_generator(self.spec).generate(self.request, self._carry())
 
     def _carry(self) -> Carry | None:
         if not self.previous_key:
             return None
-        part = _part_name(self.request.index - 1, self.previous_key, ".safetensors")
+        part = part_name(self.request.index - 1, self.previous_key, ".safetensors")
         tensors = load_carry(self.store.read_path(LATENTS_ASSET, self.request.input_id, part))
         if not tensors:
             raise GenerationError(
@@ -120,21 +154,19 @@ class RenderClip:
         spec: what made the latents.
         request: of which chunk.
         latents: their file.
-        video: how the clip is encoded.
+        encoding: how the clip is encoded.
         store: where it goes.
-        encoder: FFmpeg's name of the encoder, the same for all clips of a video.
         counter: told about every frame.
-        stamp: the label.
+        cache: where files of earlier runs and other inputs are kept, too.
     """
 
     spec: GeneratorSpec
     request: ChunkRequest
     latents: ChunkFile
-    video: VideoSettings
+    encoding: ClipEncoding
     store: ArtifactStore
-    encoder: str = SOFTWARE["h264"]
     counter: FrameCounter | None = None
-    stamp: Stamp | None = None
+    cache: ChunkCache | None = None
 
     @property
     def label(self) -> str:
@@ -144,34 +176,53 @@ class RenderClip:
     @property
     def key(self) -> str:
         """Hash of what the clip depends on: the latents and everything that changes their encoding."""
-        encoding = encoding_of(self.video, self.encoder)
-        label = {} if self.stamp is None else {"label": self.stamp.sha256}
+        encoding = encoding_of(self.encoding.video, self.encoding.encoder)
+        label = {} if self.encoding.stamp is None else {"label": self.encoding.stamp.sha256}
         return content_key({"latents": self.latents.key, "encoding": encoding, "code": CLIP_CODE_VERSION, **label})
 
     def run(self) -> ChunkFile:
         """See `Task`."""
-        started_at = time.perf_counter()
-        key = self.key
-        part = _part_name(self.request.index, key, ".mp4")
-        made = not self.store.holds(CLIPS_ASSET, self.request.input_id, part, key=key)
-        if made:
-            generator = load_generator(self.spec)
-            latents_path = self.store.read_path(LATENTS_ASSET, self.request.input_id, self.latents.part)
-            frames, latents = load_latents(latents_path)
-            batches = stamped(generator.decode(self.request, GeneratedChunk(frames, latents)), self.stamp)
+        return self._run(None)
+
+    def run_with(self, pixels: NDArray[np.uint8]) -> ChunkFile:
+        """`run`, with the frames (n, height, width, 3) that the latents decode to."""
+        return self._run(pixels)
+
+    def is_made(self) -> bool:
+        """Whether `run` would only find what is there."""
+        part = part_name(self.request.index, self.key, ".mp4")
+        return self.store.holds(CLIPS_ASSET, self.request.input_id, part, key=self.key)
+
+    def _run(self, pixels: NDArray[np.uint8] | None) -> ChunkFile:
+        timings, key = Timings(), self.key
+        part = part_name(self.request.index, key, ".mp4")
+        place = ChunkPlace(self.store, self.cache, CLIPS_ASSET, self.request.input_id, part, key, timings)
+        found = find(place)
+        if found.made:
+            with timings.part("load"):
+                generator = load_generator(self.spec)
+            if pixels is None:
+                with timings.part("look_up"):
+                    latents_path = self.store.read_path(LATENTS_ASSET, self.request.input_id, self.latents.part)
+                    frames, latents = load_latents(latents_path)
+                decoded = timings.each("decode", iter(generator.decode(self.request, GeneratedChunk(frames, latents))))
+            else:
+                decoded = iter([FrameBatch(pixels, self.request.fps, self.request.frames.start_frame)])
+            batches = stamped(decoded, self.encoding.stamp)
             with nullcontext() if self.counter is None else self.counter.counting() as on_frame:
-                self.store.write(
-                    CLIPS_ASSET,
-                    self.request.input_id,
-                    part,
-                    lambda path: _encode(path, batches, self.request, self.video, self.encoder, on_frame),
-                    key=key,
+
+                def write(path: Path) -> None:
+                    with timings.part("encode"):
+                        self.encoding.encode(path, batches, self.request, on_frame)
+
+                place.keep(
+                    write,
                     made_by=generator.fingerprint,
-                    sources={LATENTS_ASSET: self.latents.key, ENCODER_SOURCE: self.encoder},
+                    sources={LATENTS_ASSET: self.latents.key, ENCODER_SOURCE: self.encoding.encoder},
                 )
         elif self.counter is not None:
             self.counter.fill(len(self.request.frames))
-        return _chunk_file(self.request, part, key, made, started_at, self.latents.notes)
+        return chunk_file(self.request, place, found, self.latents.notes)
 
 
 @dataclass(frozen=True)
@@ -187,43 +238,3 @@ class WarmUp:
         """Import; an unknown name is left to the first chunk to refuse."""
         if self.generator in generator_names() and not generator_profile(self.generator).ONE_WORKER:
             import_generator(self.generator)
-
-
-def _encode(
-    path: Path,
-    batches: Iterator[FrameBatch],
-    request: ChunkRequest,
-    video: VideoSettings,
-    encoder: str,
-    on_frame: Callable[[], None] | None,
-) -> None:
-    encode_clip(
-        batches,
-        path,
-        frames=request.frames,
-        fps=request.fps,
-        width_px=request.width_px,
-        height_px=request.height_px,
-        settings=video,
-        encoder=encoder,
-        on_frame=on_frame,
-    )
-
-
-def _part_name(index: int, key: str, suffix: str) -> str:
-    return f"{index:05d}-{key[:_KEY_LETTERS_IN_NAME]}{suffix}"
-
-
-def _chunk_file(
-    request: ChunkRequest, part: str, key: str, made: bool, started_at: float, notes: tuple[str, ...]
-) -> ChunkFile:
-    return ChunkFile(
-        index=request.index,
-        frames=request.frames,
-        part=part,
-        key=key,
-        made=made,
-        seconds_s=round(time.perf_counter() - started_at, 3),
-        notes=notes,
-        worker=f"{socket.gethostname()}:{os.getpid()}",
-    )

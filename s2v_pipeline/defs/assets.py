@@ -19,26 +19,28 @@ from s2v_pipeline.cluster.executor import ChunkExecutor
 from s2v_pipeline.defs import presentation as show
 from s2v_pipeline.defs.chunk_steps import (
     alignment_settings,
+    check_settings,
+    chunk_cache,
     clip_tasks,
-    label_stamp,
     latents_tasks,
     manifest_of,
     placement_of,
+    placement_of_clips,
     plan_requests,
     settings_of,
 )
 from s2v_pipeline.defs.instance import GENERATOR_POOL
 from s2v_pipeline.defs.partitions import INPUTS
-from s2v_pipeline.defs.previews import write_portrait_preview, write_sheet_preview
+from s2v_pipeline.defs.previews import write_portrait_preview, write_video_previews
 from s2v_pipeline.defs.resources import PipelineResource
+from s2v_pipeline.defs.run_times import with_stats
 from s2v_pipeline.defs.running import frames_counted, report_progress, run_tasks, user_errors_are_final
 from s2v_pipeline.defs.values import value_version
-from s2v_pipeline.generation.registry import check_generator
 from s2v_pipeline.inputs.prepare import prepare_input
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.timebase import frames_for_samples
-from s2v_pipeline.video.credentials import check_signer
 from s2v_pipeline.video.deliver import deliver_video
+from s2v_pipeline.video.finish_plan import delivered_label
 from s2v_pipeline.video.manifest import FinalVideo
 
 ANALYSIS_RATE_HZ = 16_000  # what the voice-activity, phoneme and (later) wav2vec2 models take
@@ -67,11 +69,10 @@ def speech_inputs(
     with user_errors_are_final(context):
         source = pipeline.catalogue().get(context.partition_key)
         resolved = pipeline.settings_for(source)
-        check_generator(resolved.settings)
         settings = settings_of(context, pipeline)
-        check_signer(settings)  # now, not after the hours that a video may take
+        check_settings(settings, pipeline)
         value = prepare_input(source, resolved.settings, pipeline.store())
-        label_stamp(settings, value.width_px, value.height_px)
+        delivered_label(settings, value.width_px, value.height_px)
         write_portrait_preview(
             pipeline.store(), "speech_inputs", value.input_id, value.framed.name, key=value.framed.sha256
         )
@@ -205,7 +206,7 @@ def chunk_latents(
     with user_errors_are_final(context):
         settings = settings_of(context, pipeline)
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
-        tasks = latents_tasks(settings, requests, pipeline.store())
+        tasks = latents_tasks(settings, requests, pipeline.store(), chunk_cache(pipeline))
         chunks = run_tasks(context, executor, tasks, placement_of(settings))
         value = manifest_of("chunk_latents", settings, speech_inputs, chunks)
     return dg.MaterializeResult(
@@ -241,8 +242,8 @@ def rendered_clips(
         settings = settings_of(context, pipeline)
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
         with frames_counted(context, pipeline.store(), [len(request.frames) for request in requests]) as counters:
-            tasks = clip_tasks(settings, requests, chunk_latents, pipeline.store(), counters)
-            clips = run_tasks(context, executor, tasks, placement_of(settings), reports=False)
+            tasks = clip_tasks(settings, requests, chunk_latents, pipeline.store(), counters, chunk_cache(pipeline))
+            clips = run_tasks(context, executor, tasks, placement_of_clips(settings, tasks), reports=False)
         value = manifest_of("rendered_clips", settings, speech_inputs, clips)
     return dg.MaterializeResult(
         value=value,
@@ -267,33 +268,31 @@ def final_videos(
     phoneme_alignments: pd.DataFrame,
     rendered_clips: ChunkManifest,
 ) -> dg.MaterializeResult[FinalVideo]:
-    """The delivered mp4 with its captions, poster, contact sheet and `generation_metadata.json`.
+    """The delivered mp4; its captions, poster, contact sheet, `generation_metadata.json`, `generation_stats.json`.
 
-    Clips are joined without encoding them again; the sound is the original, or what `audio.delivered` says.
+    Clips are joined as they are, or after what `enhance` asks for; the sound is what `audio.delivered` says.
     """
     with user_errors_are_final(context):
         # 1. the video and its sidecars
-        settings = settings_of(context, pipeline)
+        settings, store = settings_of(context, pipeline), pipeline.store()
         value = deliver_video(
             speech_inputs,
             clean_up_report(audio_features.attrs, settings.audio.delivered),
             phoneme_alignments,
             rendered_clips,
             settings,
-            pipeline.store(),
+            store,
             run_id=context.run.run_id,
             on_progress=report_progress(context),
         )
         # 2. what the UI shows of it
-        store, of = pipeline.store(), ("final_videos", value.input_id)
-        write_portrait_preview(store, *of, value.poster_part, key=value.sha256)
-        write_sheet_preview(
-            store, *of, value.contact_sheet_part, store.read_path(*of, value.video_part), key=value.sha256
-        )
+        write_video_previews(value, store)
+        # 3. where the time went
+        value, stats = with_stats(context, value, rendered_clips, store)
     return dg.MaterializeResult(
         value=value,
         data_version=dg.DataVersion(value_version(value)),
-        metadata=show.final_video(value, pipeline.store(), pipeline.settings()),
+        metadata=show.final_video(value, stats, store, pipeline.settings()),
     )
 
 

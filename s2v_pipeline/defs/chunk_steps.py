@@ -7,26 +7,34 @@ Does not belong here: the assets (assets), running tasks (running).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import dagster as dg
 import pandas as pd
 
-from s2v_pipeline.artifacts import ArtifactStore
+from s2v_pipeline.artifacts import ArtifactStore, content_key
 from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform
 from s2v_pipeline.audio.tracks import analysed_path
+from s2v_pipeline.cache.chunk_cache import ChunkCache, cache_of
 from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
+from s2v_pipeline.clips.clip_encoding import ClipEncoding
 from s2v_pipeline.clips.encoders import choose_encoder
-from s2v_pipeline.clips.label import Stamp, make_stamp
+from s2v_pipeline.clips.label import label_stamp
+from s2v_pipeline.cluster.executor import WarmKey
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
+from s2v_pipeline.cluster.versions import own_versions
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import Placement
 from s2v_pipeline.generation.registry import check_generator, generator_profile, load_generator, spec_of
+from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import AlignmentSettings, Settings
 from s2v_pipeline.video.certificate import credentials_at
+from s2v_pipeline.video.credentials import check_signer
+from s2v_pipeline.video.finish_plan import clip_video, encodes_again, output_size
 
 
 def settings_of(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Settings:
@@ -60,6 +68,7 @@ def plan_requests(
             encoder can.
     """
     check_generator(settings)
+    output_size(speech.width_px, speech.height_px, settings.enhance)
     encoder_of(settings)  # refuses before anything is made that could not be encoded
     profile = generator_profile(settings.generation.generator)
     store = pipeline.store()
@@ -90,16 +99,36 @@ def plan_requests(
     )
 
 
+def check_settings(settings: Settings, pipeline: PipelineResource) -> None:
+    """Refuse what later stages could not do: now, not after the hours that a video may take.
+
+    Raises:
+        SettingsError: the generator, the signer or the chunk cache cannot be used as it is set.
+    """
+    check_generator(settings)
+    chunk_cache(pipeline)
+    check_signer(settings)
+
+
+def chunk_cache(pipeline: PipelineResource) -> ChunkCache | None:
+    """The project's chunk cache; None where it is off.
+
+    Raises:
+        SettingsError: nothing here opens its URL.
+    """
+    return cache_of(pipeline.settings().cache, pipeline.folder().absolute())
+
+
 def latents_tasks(
-    settings: Settings, requests: Sequence[ChunkRequest], store: ArtifactStore
+    settings: Settings, requests: Sequence[ChunkRequest], store: ArtifactStore, cache: ChunkCache | None
 ) -> tuple[GenerateChunk, ...]:
     """One task a chunk; those of a chain know the key of the chunk before."""
-    spec = spec_of(settings)
+    spec, clip = spec_of(settings), clip_encoding(settings, requests[0])
     previous = [""] * len(requests)
     if generator_profile(spec.name).CHAINED:
         previous[1:] = chain_keys(requests, load_generator(spec).fingerprint)[:-1]
     return tuple(
-        GenerateChunk(spec, request, store, previous_key)
+        GenerateChunk(spec, request, store, previous_key, cache, clip)
         for request, previous_key in zip(requests, previous, strict=True)
     )
 
@@ -110,14 +139,27 @@ def clip_tasks(
     latents: ChunkManifest,
     store: ArtifactStore,
     counters: Sequence[FrameCounter],
+    cache: ChunkCache | None,
 ) -> tuple[RenderClip, ...]:
-    """One task and one counter a chunk; all with the encoder that works where the run is, so that the clips fit."""
-    spec, encoder = spec_of(settings), encoder_of(settings)
-    stamp = label_stamp(settings, requests[0].width_px, requests[0].height_px)
+    """One task and one counter a chunk."""
+    spec, clip = spec_of(settings), clip_encoding(settings, requests[0])
     return tuple(
-        RenderClip(spec, request, chunk, settings.video, store, encoder, counter, stamp)
+        RenderClip(spec, request, chunk, clip, store, counter, cache)
         for request, chunk, counter in zip(requests, latents.chunks, counters, strict=True)
     )
+
+
+def clip_encoding(settings: Settings, request: ChunkRequest) -> ClipEncoding:
+    """How all clips of a video are encoded: with the encoder that works where the run is, so that they fit together.
+
+    Raises:
+        SettingsError: no encoder works, or the label cannot be drawn.
+    """
+    if encodes_again(settings):
+        # Clips that are encoded once more get the label then, in the delivered size and over all that is done to them.
+        return ClipEncoding(clip_video(settings))
+    stamp = label_stamp(settings.credentials, request.width_px, request.height_px)
+    return ClipEncoding(settings.video, encoder_of(settings), stamp)
 
 
 def encoder_of(settings: Settings) -> str:
@@ -129,22 +171,27 @@ def encoder_of(settings: Settings) -> str:
     return choose_encoder(settings.video.codec, settings.video.bit_depth, settings.cluster.video_encoder)
 
 
-def label_stamp(settings: Settings, width_px: int, height_px: int) -> Stamp | None:
-    """The visible label for frames of a size; None where no label is set.
-
-    Raises:
-        SettingsError: it cannot be drawn.
-    """
-    own = settings.credentials
-    if not own.label:
-        return None
-    return make_stamp(own.label, corner=own.label_corner, font=own.label_font, width_px=width_px, height_px=height_px)
-
-
 def placement_of(settings: Settings) -> Placement:
-    """Where the generator's tasks run."""
+    """Where latents are made: several GPUs may make them together."""
     profile = generator_profile(settings.generation.generator)
-    return Placement(in_order=profile.CHAINED or profile.ONE_WORKER, n_gpus=profile.n_gpus(settings))
+    return Placement(
+        in_order=profile.CHAINED or profile.ONE_WORKER,
+        n_gpus=profile.n_gpus(settings),
+        warm=_warm_key(spec_of(settings)) if profile.ONE_WORKER else None,
+    )
+
+
+def placement_of_clips(settings: Settings, tasks: Sequence[RenderClip]) -> Placement:
+    """Where clips are rendered: one GPU decodes them; none is needed where all were encoded ahead."""
+    latents = placement_of(settings)
+    if latents.n_gpus and all(task.is_made() for task in tasks):
+        return Placement(in_order=latents.in_order)
+    return Placement(latents.in_order, min(1, latents.n_gpus), latents.warm)
+
+
+def _warm_key(spec: GeneratorSpec) -> WarmKey:
+    # Everything that a worker may keep of a spec; the code, too, as it may change under a cluster that stays up.
+    return WarmKey(content_key({"spec": repr(spec), "code": asdict(own_versions())}), spec.name)
 
 
 def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: list[ChunkFile]) -> ChunkManifest:

@@ -24,6 +24,7 @@ from s2v_pipeline.audio.tracks import clean_up_report
 from s2v_pipeline.chunks.manifest import ChunkManifest
 from s2v_pipeline.cluster.executor import ExecutorInfo
 from s2v_pipeline.defs.previews import preview_part
+from s2v_pipeline.defs.run_facts import CHUNK_FACTS, VIDEO_FACTS, chunk_facts, video_facts
 from s2v_pipeline.fileserver import artifact_url
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import Settings
@@ -162,6 +163,7 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo, machine: Settings) -> M
                 "chunk": chunk.index,
                 "frames": f"{chunk.frames.start_frame}-{chunk.frames.stop_frame}",
                 "made": chunk.made,
+                "origin": chunk.origin,
                 "seconds": round(chunk.seconds_s, 3),
                 "worker": chunk.worker,
                 "file": chunk.part,
@@ -173,6 +175,7 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo, machine: Settings) -> M
         dg.TableColumn("chunk", "int"),
         dg.TableColumn("frames"),
         dg.TableColumn("made", "bool"),
+        dg.TableColumn("origin"),
         dg.TableColumn("seconds", "float"),
         dg.TableColumn("worker"),
         dg.TableColumn("file"),
@@ -181,6 +184,8 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo, machine: Settings) -> M
         "chunks": len(value.chunks),
         "chunks_made": value.n_made,
         "chunks_found": len(value.chunks) - value.n_made,
+        "chunks_from_cache": value.n_cached,
+        "retries": sum(chunk.retries for chunk in value.chunks),
         "worker_seconds": round(sum(chunk.seconds_s for chunk in value.chunks), 3),
         "frames": value.n_frames,
         "per_chunk": dg.MetadataValue.table(rows, schema=dg.TableSchema(schema)),
@@ -191,11 +196,13 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo, machine: Settings) -> M
         "prompt_words_ignored": ", ".join(value.prompt_words_ignored) or _NONE,
         "notes": _lines(value.notes),
         "executor": f"{executor.kind} at {executor.address}, {executor.n_cpus} CPU",
+        **({"ray_dashboard": dg.MetadataValue.url(executor.dashboard_url)} if executor.dashboard_url else {}),
+        CHUNK_FACTS: dg.MetadataValue.json(chunk_facts(value)),
     }
 
 
-def final_video(value: FinalVideo, store: ArtifactStore, machine: Settings) -> Metadata:
-    """Of final_videos: the way to the video, what it looks like, its lengths."""
+def final_video(value: FinalVideo, stats: Mapping[str, Any], store: ArtifactStore, machine: Settings) -> Metadata:
+    """Of final_videos: the way to the video, what it looks like, its lengths, and where the time went."""
     video = store.path("final_videos", value.input_id, value.video_part)
     watch = _url(machine, "final_videos", value.input_id, value.video_part)
     return {
@@ -214,6 +221,10 @@ def final_video(value: FinalVideo, store: ArtifactStore, machine: Settings) -> M
         "file": dg.MetadataValue.path(str(video.resolve())),
         "browse": dg.MetadataValue.url(_folder_url(machine, "final_videos", value.input_id)),
         "sha256": value.sha256,
+        "stats": _link(machine, "final_videos", value.input_id, value.stats_part),
+        "bottleneck": stats["bottleneck"],
+        "real_time_factor": stats["real_time_factor"],
+        VIDEO_FACTS: dg.MetadataValue.json(video_facts(stats)),
     }
 
 

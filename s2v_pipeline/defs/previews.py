@@ -13,6 +13,7 @@ from PIL import Image
 
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.video.frames import write_contact_sheet
+from s2v_pipeline.video.manifest import FinalVideo
 
 COLUMN_PX = 680
 """Width that is left for a value in a window of 1600 px, beside the menu, the partitions and the names."""
@@ -66,3 +67,10 @@ def _shrink(source: Path, target: Path, width_px: int, height_px: int) -> None:
         small = picture.convert("RGB")
     small.thumbnail((width_px, height_px), Image.Resampling.LANCZOS)
     small.save(target, format="JPEG", quality=_JPEG_QUALITY)
+
+
+def write_video_previews(value: FinalVideo, store: ArtifactStore) -> None:
+    """Previews of a video's poster and contact sheet."""
+    of = ("final_videos", value.input_id)
+    write_portrait_preview(store, *of, value.poster_part, key=value.sha256)
+    write_sheet_preview(store, *of, value.contact_sheet_part, store.read_path(*of, value.video_part), key=value.sha256)

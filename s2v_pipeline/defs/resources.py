@@ -63,6 +63,10 @@ class PipelineResource(dg.ConfigurableResource["PipelineResource"]):
         """The record of which partition means which files."""
         return InputCatalogue(self.folder() / self.settings().paths.artifacts / CATALOGUE_FOLDER)
 
+    def shared_ray_folder(self) -> Path:
+        """Where the files of a Ray that the project's runs share lie; this machine's own, as Dagster's instance is."""
+        return self.folder() / self.settings().paths.dagster_home / "ray"
+
     def inputs_folder(self) -> Path:
         """The watched folder."""
         return self.folder() / self.settings().paths.inputs
@@ -77,7 +81,9 @@ class ExecutorResource(dg.ConfigurableResource[ChunkExecutor]):
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[ChunkExecutor, None, None]:
         """Started executor; freed when the run ends, however it ends, with what its killed workers left on the disk."""
         settings = self.pipeline.settings()
-        executor = make_executor(settings.cluster, WarmUp(settings.generation.generator))
+        executor = make_executor(
+            settings.cluster, WarmUp(settings.generation.generator), self.pipeline.shared_ray_folder().absolute()
+        )
         executor.start()
         try:
             yield executor

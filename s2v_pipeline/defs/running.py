@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
@@ -18,11 +19,14 @@ from dagster_shared.error import SerializableErrorInfo
 
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.chunks.manifest import ChunkFile
-from s2v_pipeline.cluster.executor import ChunkExecutor, Task
+from s2v_pipeline.cluster.chunk_place import NOT_READ, NOT_WRITTEN
+from s2v_pipeline.cluster.executor import ChunkExecutor, Task, WarmKey
 from s2v_pipeline.cluster.frame_counter import FrameCounter
+from s2v_pipeline.defs.chunk_events import ChunkEvents
 from s2v_pipeline.errors import AlignmentError, InputError, S2VError, SettingsError, WeightsError
 from s2v_pipeline.progress_bars import PROGRESS_LOGGER
 from s2v_pipeline.temporaries import temporary_prefix
+from s2v_pipeline.video.generation_stats import WAIT
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
 
@@ -141,6 +145,7 @@ class Placement:
 
     in_order: bool = False
     n_gpus: int = 0
+    warm: WarmKey | None = None
 
 
 def run_tasks(
@@ -151,27 +156,43 @@ def run_tasks(
     *,
     reports: bool = True,
 ) -> list[ChunkFile]:
-    """Run one task a chunk; each one that ends is logged, and reported as progress unless somebody else reports."""
+    """Run one task a chunk; each one that ends is logged, and reported as progress unless somebody else reports.
+
+    How long each one waited for a worker, from the start of the step, is added to its timings.
+    """
     report = report_progress(context) if reports else _no_report
     report(0, len(tasks))
     n_done = 0
+    events, waits_s, warned = ChunkEvents(context, len(tasks)), dict[int, float](), set[str]()
+    started_at = time.perf_counter()
 
     def on_done(chunk: ChunkFile) -> None:
         nonlocal n_done
         n_done += 1
+        waits_s[chunk.index] = max(0.0, time.perf_counter() - started_at - chunk.seconds_s)
         context.log.info(
             "chunk %d (frames %d-%d) %s in %.1f s by %s; %d of %d done",
             chunk.index,
             chunk.frames.start_frame,
             chunk.frames.stop_frame,
-            "made" if chunk.made else "found",
+            chunk.origin,
             chunk.seconds_s,
             chunk.worker,
             n_done,
             len(tasks),
         )
+        for note in {NOT_READ, NOT_WRITTEN} & set(chunk.notes) - warned:
+            warned.add(note)
+            context.log.warning("%s (the worker's log of chunk %d has the reason)", note, chunk.index)
+        events.add(chunk)
         report(n_done, len(tasks))
         if INTERRUPT_CAME.is_set():
             raise KeyboardInterrupt
 
-    return executor.run(tasks, on_done, in_order=placement.in_order, n_gpus=placement.n_gpus)
+    chunks = executor.run(tasks, on_done, in_order=placement.in_order, n_gpus=placement.n_gpus, warm=placement.warm)
+    return [
+        replace(chunk, timings_s=((WAIT, round(waits_s[chunk.index], 3)), *chunk.timings_s))
+        if chunk.index in waits_s
+        else chunk
+        for chunk in chunks
+    ]

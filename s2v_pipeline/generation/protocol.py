@@ -43,12 +43,17 @@ class GeneratedChunk:
         latents: name -> array; the first axis of each is time.
         carry: for the next chunk; None where chunks are independent, and of a request that `is_last`.
         notes: what people should know about how they were made, such as an approximation for want of memory.
+        timings_s: (part, seconds) of the work, such as ("denoise", 41.2), for those who look where the time went; they
+            have no share in the chunk's file.
+        pixels: (frames, height, width, 3) uint8, where the generator had to decode the frames anyway.
     """
 
     frames: FrameSpan
     latents: Tensors
     carry: Carry | None = None
     notes: tuple[str, ...] = ()
+    timings_s: tuple[tuple[str, float], ...] = ()
+    pixels: NDArray[np.uint8] | None = None
 
 
 @runtime_checkable

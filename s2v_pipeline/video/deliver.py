@@ -8,43 +8,37 @@ deciding whether the video may go out (defs.checks).
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from s2v_pipeline import __version__
-from s2v_pipeline.artifacts import ArtifactStore, content_key, file_sha256
+from s2v_pipeline.artifacts import ArtifactStore, content_key
 from s2v_pipeline.audio.tracks import delivered_path
 from s2v_pipeline.chunks.manifest import ChunkManifest
-from s2v_pipeline.clips.encoders import ENCODER_SOURCE, SOFTWARE
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import Settings, VideoSettings
 from s2v_pipeline.video.assembled import AssembledVideo
-from s2v_pipeline.video.captions import Chapter, Inside, chapters_at_pauses, read_cues
+from s2v_pipeline.video.caption_files import ASSET, captions_text, copy_captions, inside_of
 from s2v_pipeline.video.credentials import Origin, SealedVideo, container_tags, credentials_key, seal_video
 from s2v_pipeline.video.description import describe
 from s2v_pipeline.video.extras import Delivered, write_extras
+from s2v_pipeline.video.finish import FinishedClips
+from s2v_pipeline.video.finish_work import FinishWork, finish_work
 from s2v_pipeline.video.frames import SheetLabels, write_contact_sheet, write_poster
 from s2v_pipeline.video.manifest import FinalVideo
 from s2v_pipeline.video.mux import assemble_video
 from s2v_pipeline.video.poster import choose_poster_frame
 from s2v_pipeline.video_settings import CODECS_OF
 
-ASSET = "final_videos"
 POSTER_PART = "poster.jpg"
 CONTACT_SHEET_PART = "contact_sheet.jpg"
 METADATA_PART = "generation_metadata.json"
-CAPTION_SUFFIXES = (".srt", ".vtt")
-_CAPTIONS_MISSING = "no captions: phoneme_alignments was made by a version without them; materialise it again"
 _SHEET_FRAMES = 24  # three rows of eight: enough to see lips at work, small enough for one look
-
-_log = logging.getLogger(__name__)
 
 
 def deliver_video(
@@ -66,15 +60,47 @@ def deliver_video(
         MediaError: clips that do not fit, or a written file that is not what was meant.
         ArtifactError: a clip or the speech is missing or damaged.
     """
+    captions = captions_text(store, speech.input_id, phonemes)
+    work = finish_work(speech, clips, captions, settings, store)
+    folder = store.path(ASSET, speech.input_id, METADATA_PART).parent
+    with work.done(folder, on_progress) as finished:
+        return _deliver(
+            speech,
+            clean_up,
+            phonemes,
+            clips,
+            settings,
+            store,
+            work,
+            finished,
+            captions,
+            run_id=run_id,
+            on_progress=on_progress,
+        )
+
+
+def _deliver(
+    speech: SpeechInput,
+    clean_up: Mapping[str, Any],
+    phonemes: pd.DataFrame,
+    clips: ChunkManifest,
+    settings: Settings,
+    store: ArtifactStore,
+    work: FinishWork,
+    finished: FinishedClips,
+    captions: str,
+    *,
+    run_id: str,
+    on_progress: Callable[[int, int], None],
+) -> FinalVideo:
     input_id = speech.input_id
     made_by = f"s2v_pipeline {__version__}"
-    clip_paths = [store.read_path("rendered_clips", input_id, clip.part) for clip in clips.chunks]
     sound = delivered_path(clean_up, input_id, store)
-    captions = _captions_text(store, input_id, phonemes)
-    inside = _inside(captions, phonemes, speech, settings)
+    inside = inside_of(captions, phonemes, speech, settings)
     key = content_key(
         {
             "clips": [clip.key for clip in clips.chunks],
+            **work.key,
             "speech": clean_up["delivered"]["sha256"],
             **_muxing(settings.video),
             **({"inside": json.dumps(asdict(inside), default=str)} if inside.cues or inside.chapters else {}),
@@ -97,11 +123,11 @@ def deliver_video(
     def write_video(path: Path) -> None:
         written.append(
             assemble_video(
-                clip_paths,
+                finished.clips,
                 sound,
                 path,
-                frame_counts=[len(clip.frames) for clip in clips.chunks],
-                fps=clips.fps,
+                frame_counts=finished.frame_counts,
+                fps=finished.fps,
                 settings=settings.video,
                 metadata=container_tags(origin, speech.name, enabled=settings.credentials.enabled),
                 inside=inside,
@@ -122,7 +148,7 @@ def deliver_video(
 
     # 2. pictures of it
     poster_frame = choose_poster_frame(
-        video, n_frames=probe.n_frames, fps=clips.fps, face_model=settings.paths.face_model
+        video, n_frames=probe.n_frames, fps=finished.fps, face_model=settings.paths.face_model
     )
     store.write(
         ASSET,
@@ -142,24 +168,23 @@ def deliver_video(
     )
 
     # 3. captions, under the names that players look for beside it
-    caption_parts, no_captions = _copy_captions(store, input_id, phonemes, made_by)
+    caption_parts, no_captions = copy_captions(store, input_id, phonemes, made_by)
 
     # 4. what was asked for beside it
-    encoders = _encoders(clips, store)
     extra_parts = write_extras(
         Delivered(
             asset=ASSET,
             input_id=input_id,
             video=video,
-            clips=clip_paths,
-            frame_counts=[len(clip.frames) for clip in clips.chunks],
-            fps=clips.fps,
+            clips=finished.clips,
+            frame_counts=finished.frame_counts,
+            fps=finished.fps,
             width_px=probe.width_px,
             height_px=probe.height_px,
             speech=sound,
             captions=captions,
             title=speech.name,
-            encoder=encoders[0],
+            encoder=work.encoders[0],
             key=key,
             made_by=made_by,
         ),
@@ -176,7 +201,7 @@ def deliver_video(
         settings,
         replace(written[0], probe=probe),
         video_sha256=record.sha256,
-        encoders=encoders,
+        encoders=work.encoders,
         run_id=run_id,
     )
     document["credentials"] = dict(sealed[0].report)
@@ -187,6 +212,8 @@ def deliver_video(
     }
     document["captions_embedded"] = len(inside.cues)
     document["chapters"] = [{"start_s": float(each.start_s), "title": each.title} for each in inside.chapters]
+    if finished.report:
+        document["enhancement"] = finished.report
     document["extras"] = list(extra_parts)
     store.write(
         ASSET,
@@ -208,7 +235,7 @@ def deliver_video(
         sha256=record.sha256,
         size_bytes=record.size_bytes,
         n_frames=probe.n_frames,
-        fps=clips.fps,
+        fps=finished.fps,
         width_px=probe.width_px,
         height_px=probe.height_px,
         video_s=probe.video_duration_s,
@@ -216,21 +243,6 @@ def deliver_video(
         extra_parts=extra_parts,
         audio_channels=settings.video.audio_channels,
     )
-
-
-def _captions_text(store: ArtifactStore, input_id: str, phonemes: pd.DataFrame) -> str:
-    """The WebVTT captions; '' where there are none."""
-    parts = [part for part in phonemes.attrs.get("captions", []) if part.endswith(".vtt")]
-    return store.read_path("phoneme_alignments", input_id, parts[0]).read_text(encoding="utf-8") if parts else ""
-
-
-def _inside(captions: str, phonemes: pd.DataFrame, speech: SpeechInput, settings: Settings) -> Inside:
-    """What goes into the container: captions and chapters where there is a transcript and they are wanted."""
-    cues, wanted = read_cues(captions), settings.delivery
-    chapters: tuple[Chapter, ...] = ()
-    if cues and wanted.chapters:
-        chapters = chapters_at_pauses(phonemes, cues, length_s=speech.duration_s, least_s=wanted.chapter_s)
-    return Inside(cues if wanted.embed_captions else (), chapters, settings.alignment.language)
 
 
 def _muxing(video: VideoSettings) -> dict[str, object]:
@@ -241,39 +253,6 @@ def _muxing(video: VideoSettings) -> dict[str, object]:
     if video.audio_channels != "source":
         used["channels"] = video.audio_channels
     return used
-
-
-def _encoders(clips: ChunkManifest, store: ArtifactStore) -> list[str]:
-    """FFmpeg's names of the encoders that made the clips; normally one."""
-    records = [store.provenance(clips.asset, clips.input_id, clip.part) for clip in clips.chunks]
-    # Clips of versions that knew one encoder have no name in their records.
-    names = [(record.sources if record else {}).get(ENCODER_SOURCE, SOFTWARE["h264"]) for record in records]
-    return sorted(set(names))
-
-
-def _copy_captions(
-    store: ArtifactStore, input_id: str, phonemes: pd.DataFrame, made_by: str
-) -> tuple[tuple[str, ...], str]:
-    """Names of the captions beside the video, or why there are none; those of an earlier video are then removed."""
-    sources = {Path(part).suffix: part for part in phonemes.attrs.get("captions", [])}
-    parts = []
-    for suffix in CAPTION_SUFFIXES:
-        part = f"{input_id}{suffix}"
-        if suffix not in sources:
-            store.remove(ASSET, input_id, part)
-            continue
-        source = store.read_path("phoneme_alignments", input_id, sources[suffix])
-        text = source.read_bytes()
-        store.write(ASSET, input_id, part, partial(_write_bytes, text), key=file_sha256(source), made_by=made_by)
-        parts.append(part)
-    reason = "" if parts else phonemes.attrs.get("no_captions") or _CAPTIONS_MISSING
-    if reason:
-        _log.warning("%s: %s", input_id, reason)
-    return tuple(parts), reason
-
-
-def _write_bytes(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
 
 
 def _phone_at(phonemes: pd.DataFrame) -> SheetLabels:

@@ -93,7 +93,9 @@ def describe(
 def _settings_that_change_the_video(settings: Settings) -> dict[str, Any]:
     """What a reader needs to judge the video or make it again; names of this machine's folders are left out."""
     shown = settings.model_dump(
-        mode="json", include={"video", "delivery", "audio", "generation", "wan"}, exclude={"wan": {"weights"}}
+        mode="json",
+        include={"video", "delivery", "enhance", "audio", "generation", "wan"},
+        exclude={"wan": {"weights"}},
     )
     if settings.generation.generator != "wan_s2v":
         del shown["wan"]

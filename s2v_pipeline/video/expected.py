@@ -6,6 +6,8 @@ Belongs here: collecting it from stored values. Does not belong here: measuring 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,9 @@ from s2v_pipeline.clips.encoders import FORMAT_NAMES
 from s2v_pipeline.inputs.speech_input import SpeechInput
 from s2v_pipeline.setting_groups import Settings
 from s2v_pipeline.timebase import frames_for_samples
+from s2v_pipeline.video.burned import caption_changes
+from s2v_pipeline.video.captions import read_cues
+from s2v_pipeline.video.finish_plan import expected_look, output_fps
 from s2v_pipeline.video.inspection import Expected
 from s2v_pipeline.video.manifest import FinalVideo
 
@@ -46,10 +51,13 @@ def expected_video(
         ArtifactError: a file is missing or damaged.
     """
     with Image.open(store.read_path("speech_inputs", speech.input_id, speech.framed.name)) as framed:
-        portrait = np.array(framed.convert("RGB"), np.uint8)
+        portrait = expected_look(settings.enhance, np.array(framed.convert("RGB"), np.uint8))
+    fps = output_fps(speech.fps, settings.enhance)
+    n_frames = frames_for_samples(speech.n_samples, speech.rate_hz, fps)
+    captions = tuple(store.read_path("final_videos", speech.input_id, part) for part in video.caption_parts)
     return Expected(
-        n_frames=frames_for_samples(speech.n_samples, speech.rate_hz, speech.fps),
-        fps=speech.fps,
+        n_frames=n_frames,
+        fps=fps,
         width_px=portrait.shape[1],
         height_px=portrait.shape[0],
         codec=FORMAT_NAMES[settings.video.codec],
@@ -59,6 +67,13 @@ def expected_video(
         channels=settings.video.audio_channels,
         phonemes=phonemes,
         portrait=portrait,
-        captions=tuple(store.read_path("final_videos", speech.input_id, part) for part in video.caption_parts),
+        captions=captions,
         settings=settings.video,
+        drawn_changes=_drawn_changes(captions, n_frames, fps) if settings.delivery.burn_captions != "off" else (),
     )
+
+
+def _drawn_changes(captions: tuple[Path, ...], n_frames: int, fps: Fraction) -> tuple[int, ...]:
+    """Frames that show another caption than the one before."""
+    texts = [path.read_text(encoding="utf-8") for path in captions if path.suffix == ".vtt"]
+    return caption_changes(read_cues(texts[0]), n_frames, fps) if texts else ()

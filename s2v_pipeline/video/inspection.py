@@ -46,6 +46,7 @@ class Expected:
         portrait: (h, w, 3) uint8 RGB, framed for the video.
         captions: files beside the video.
         settings: the clips' encoding, for the tracker's own noise.
+        drawn_changes: frames at which captions that are burned in come, change or go.
     """
 
     n_frames: int
@@ -61,6 +62,7 @@ class Expected:
     portrait: NDArray[np.uint8]
     captions: tuple[Path, ...]
     settings: VideoSettings
+    drawn_changes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,10 @@ def inspect_video(video: Path, expected: Expected, landmarker: FaceLandmarker) -
         probe=probe,
         alive=check_picture(video),
         picture=picture_faults(
-            track, look_at(expected.portrait), np.asarray(small_picture(expected.portrait).mean(axis=(0, 1)))
+            track,
+            look_at(expected.portrait),
+            np.asarray(small_picture(expected.portrait).mean(axis=(0, 1))),
+            expected.drawn_changes,
         ),
         track=track,
         opening=mouth_opening(faces.landmarks_px, eye_distances_px(faces.landmarks_px)),

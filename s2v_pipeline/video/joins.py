@@ -24,9 +24,10 @@ from s2v_pipeline.timebase import FrameSpan
 from s2v_pipeline.video.enhance.flow import FlowMeter, pulled
 from s2v_pipeline.video.frames import ShownFrame
 
-MEASURES = ("colour", "movement", "residual", "face")
+MEASURES = ("colour", "movement", "shift", "residual", "face")
 """colour: change of the mean colour of a coarse block, median over the picture, in levels (0-255).
 movement: 95th percentile of the optical flow, in thousandths of the picture's longer side.
+shift: length of the median flow, in the same unit: what the whole picture moved, whatever moves in it.
 residual: mean absolute difference that is left after following the flow, in levels.
 face: mean distance that the head's own landmarks (brows, eyes, nose, oval) moved, in thousandths of the distance of the
 outer eye corners; at joins and near them only, and only where a face is found."""
@@ -39,12 +40,19 @@ Displacement is judged less sharply, as a lively head moves as much by itself: 3
 where they fall on a moment of quick movement they are not found.
 """
 
-LEAST_JUMP = {"colour": 1.0, "movement": 4.0, "residual": 1.5, "face": 15.0}
+LEAST_JUMP = {"colour": 1.0, "movement": 4.0, "shift": 2.0, "residual": 1.5, "face": 15.0}
 """What a pair must also exceed, however still the video is otherwise: a level of colour, the step of 8 bits; 2 px of
-512; a little more than the residual of lively speech; a hundredth and a half of the distance of the eye corners.
+512, and 1 px where all of the picture moves; a little more than the residual of lively speech; a hundredth and a half
+of the distance of the eye corners.
 """
 
-_FLOOR = {"colour": 0.1, "movement": 0.5, "residual": 0.2, "face": 2.0}  # added before the logarithm: what noise makes
+_FLOOR = {
+    "colour": 0.1,
+    "movement": 0.5,
+    "shift": 0.5,
+    "residual": 0.2,
+    "face": 2.0,
+}  # added before the logarithm: what noise makes
 _SIDE_PX = 256
 _COARSE_PX = 24
 _LEAST_SPREAD = 0.25  # of the logarithm: a video that moves evenly must not make a quarter more than usual a jump
@@ -205,6 +213,7 @@ def _between(one: _Seen, two: _Seen, meter: FlowMeter, *, with_face: bool) -> Me
     values = {
         "colour": float(np.abs(np.median(two.coarse - one.coarse, axis=(0, 1))).max()),
         "movement": float(1000 * np.percentile(length_px, 95) / max(height_px, width_px)),
+        "shift": float(1000 * np.linalg.norm(np.median(flow, axis=(0, 1))) / max(height_px, width_px)),
         "residual": float(cv2.absdiff(followed, two.small).mean()),
     }
     if with_face and one.face is not None and two.face is not None:

@@ -24,6 +24,7 @@ class FinalVideo:
         n_frames, fps, width_px, height_px: of the picture.
         video_s, audio_s: exact lengths as a player sees them.
         audio_channels: "source" where the sound has the recording's channels, else "mono" or "stereo".
+        stats_part: file that says where the time went; '' for videos of versions without one.
         extra_parts: what `delivery` asked for beside it; "streaming.json" lists the files of the folder streaming/.
     """
 
@@ -45,6 +46,7 @@ class FinalVideo:
     audio_s: Fraction
     extra_parts: tuple[str, ...] = ()
     audio_channels: str = "source"
+    stats_part: str = ""
 
     @property
     def delivered_parts(self) -> tuple[str, ...]:

@@ -65,13 +65,19 @@ class PictureFaults:
     grain_more: float
 
 
-def picture_faults(track: PictureTrack, reference: PictureLook, reference_colour: NDArray[np.float32]) -> PictureFaults:
+def picture_faults(
+    track: PictureTrack,
+    reference: PictureLook,
+    reference_colour: NDArray[np.float32],
+    drawn_changes: tuple[int, ...] = (),
+) -> PictureFaults:
     """Measure a track.
 
     Args:
         track: of all frames.
         reference: the framed portrait.
         reference_colour: (3,) float32, its mean red, green and blue.
+        drawn_changes: frames at which captions in the picture come, change or go: no jumps.
     """
     mean_change = track.change.mean(axis=1)
     worst = int(np.argmin(track.likeness))
@@ -81,7 +87,7 @@ def picture_faults(track: PictureTrack, reference: PictureLook, reference_colour
     return PictureFaults(
         n_frames=len(track.luma),
         empty_frames=tuple(int(i) for i in np.flatnonzero(track.spread < EMPTY_SPREAD)),
-        jumps=_jumps(track),
+        jumps=tuple(frame for frame in _jumps(track) if frame not in drawn_changes),
         flicker=_flicker(track.luma),
         repeated_share=float(np.mean(mean_change[1:] < STILL_CHANGE)) if len(mean_change) > 1 else 0.0,
         shaken_share=_shaken(mean_change, track.undone),

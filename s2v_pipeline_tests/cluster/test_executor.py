@@ -284,7 +284,7 @@ from s2v_pipeline_tests.cluster.test_executor import SayGpus, Square
 
 init = ray.init
 ray.init = lambda *a, **k: init(*a, **k, num_gpus=1)
-ordered_worker._PLACEMENT_TIMEOUT_S = 3.0
+ordered_worker.PLACEMENT_TIMEOUT_S = 3.0
 executor = RayExecutor(ClusterSettings(num_cpus=1))
 assert executor.run([SayGpus(), SayGpus()], print, in_order=True, n_gpus=1) == ["0", "0"]
 assert executor.run([SayGpus()], print, in_order=True, n_gpus=1) == ["0"]

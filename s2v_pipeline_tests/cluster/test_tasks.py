@@ -17,8 +17,10 @@ from s2v_pipeline.chunks.build import chain_keys
 from s2v_pipeline.chunks.latents import load_carry
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
+from s2v_pipeline.clips.clip_encoding import ClipEncoding
 from s2v_pipeline.clips.label import make_stamp
 from s2v_pipeline.cluster import tasks
+from s2v_pipeline.cluster.executor import SplitTask
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip, WarmUp
 from s2v_pipeline.errors import ArtifactError, GenerationError
@@ -42,13 +44,18 @@ class Ramp:
     n_decoded: int = 0
     carries: list[Carry | None] = field(default_factory=list)
     forgets_its_carry: bool = False
+    brings_frames: bool = False
 
     def generate(self, request: ChunkRequest, carry: Carry | None) -> GeneratedChunk:
         self.n_generated += 1
         self.carries.append(carry)
         levels = np.arange(request.frames.start_frame, request.frames.stop_frame, dtype=np.float32)
         if not self.chained or request.is_last or self.forgets_its_carry:
-            return GeneratedChunk(request.frames, {"levels": levels})
+            chunk = GeneratedChunk(request.frames, {"levels": levels})
+            if self.brings_frames:
+                pixels = np.concatenate([batch.pixels for batch in self.decode(request, chunk)])
+                return replace(chunk, pixels=pixels)
+            return chunk
         key = request.key(self.fingerprint, carry.key if carry else "")
         return GeneratedChunk(request.frames, {"levels": levels}, Carry(key, {"last": levels[-1:]}))
 
@@ -119,12 +126,39 @@ def test_another_fingerprint_is_another_file(ramp: Ramp, store: ArtifactStore, r
     assert store.holds("chunk_latents", "anna", first.part, key=first.key)
 
 
+def test_frames_that_come_with_the_latents_are_encoded_at_once(
+    ramp: Ramp, store: ArtifactStore, request_: ChunkRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec, encoding = GeneratorSpec("ramp"), ClipEncoding(VideoSettings(width_px=64, height_px=64))
+    plain = RenderClip(spec, request_, GenerateChunk(spec, request_, store, clip=encoding).run(), encoding, store)
+    assert not plain.is_made()  # the generator brought none
+    wanted = store.path("rendered_clips", "anna", plain.run().part).read_bytes()
+
+    ramp.brings_frames, elsewhere = True, ArtifactStore(store.root.parent / "ahead")
+    latents = GenerateChunk(spec, replace(request_, is_last=True), elsewhere, clip=encoding).run()
+    task = RenderClip(spec, replace(request_, is_last=True), latents, encoding, elsewhere)
+    n_decoded = ramp.n_decoded
+    assert task.is_made()
+    found = task.run()
+    assert (found.made, ramp.n_decoded) == (False, n_decoded)
+    assert elsewhere.path("rendered_clips", "anna", found.part).read_bytes() == wanted
+
+    # What fails ahead is said, loses no latents, and fails again where it counts.
+    broken = ClipEncoding(VideoSettings(width_px=64, height_px=64), encoder="no_such_encoder")
+    third = ArtifactStore(store.root.parent / "third")
+    latents = GenerateChunk(spec, replace(request_, is_last=True), third, clip=broken).run()
+    assert third.holds("chunk_latents", "anna", latents.part, key=latents.key)
+    assert "could not be encoded ahead" in caplog.text
+    with pytest.raises(Exception, match="no_such_encoder"):
+        RenderClip(spec, replace(request_, is_last=True), latents, broken, third).run()
+
+
 def test_a_clip_is_made_once_and_again_when_it_was_damaged(
     ramp: Ramp, store: ArtifactStore, request_: ChunkRequest
 ) -> None:
     spec, video = GeneratorSpec("ramp"), VideoSettings(width_px=64, height_px=64)
     latents = GenerateChunk(spec, request_, store).run()
-    task = RenderClip(spec, request_, latents, video, store)
+    task = RenderClip(spec, request_, latents, ClipEncoding(video), store)
     first = task.run()
     assert first.made
     assert not task.run().made
@@ -152,7 +186,7 @@ def test_a_clip_counts_its_frames_as_they_are_done(
     spec, video = GeneratorSpec("ramp"), VideoSettings(width_px=64, height_px=64)
     latents = GenerateChunk(spec, request_, store).run()
     assert counter.read() == 0
-    task = RenderClip(spec, request_, latents, video, store, counter=counter)
+    task = RenderClip(spec, request_, latents, ClipEncoding(video), store, counter=counter)
     assert task.run().made
     assert seen == list(range(N_FRAMES))
     assert counter.read() == N_FRAMES
@@ -169,7 +203,9 @@ def test_sound_settings_do_not_remake_the_picture(ramp: Ramp, store: ArtifactSto
     spec = GeneratorSpec("ramp")
     latents = GenerateChunk(spec, request_, store).run()
     quiet, loud, sharp = (
-        RenderClip(spec, request_, latents, VideoSettings(width_px=64, height_px=64, **changed), store).key
+        RenderClip(
+            spec, request_, latents, ClipEncoding(VideoSettings(width_px=64, height_px=64, **changed)), store
+        ).key
         for changed in ({"audio_kbps": 64}, {"audio_kbps": 192}, {"crf": 12})
     )
     assert quiet == loud
@@ -180,6 +216,26 @@ def test_tasks_travel_to_workers(store: ArtifactStore, request_: ChunkRequest) -
     task = pickle.loads(pickle.dumps(GenerateChunk(GeneratorSpec("portrait"), request_, store)))  # noqa: S301
     assert task.request.key("g") == request_.key("g")
     assert task.label == "latents of chunk 0"
+
+
+def test_other_ranks_do_the_same_and_write_nothing(ramp: Ramp, store: ArtifactStore, request_: ChunkRequest) -> None:
+    assert isinstance(GenerateChunk(GeneratorSpec("ramp"), request_, store), SplitTask)
+    assert not issubclass(RenderClip, SplitTask)
+    first, second, _ = chained_tasks(ramp, chain(request_), store)
+    assert not first.is_made()
+    first.follow()
+    assert list(store.root.rglob("*.safetensors")) == []
+    first.run()
+    assert (first.is_made(), second.is_made()) == (True, False)
+    second.follow()
+    second.run()
+    # Rank 0 and the others were asked for the same, with the same carry.
+    assert [None if carry is None else carry.tensors["last"].tolist() for carry in ramp.carries] == [
+        None,
+        None,
+        [1.0],
+        [1.0],
+    ]
 
 
 def chain(request: ChunkRequest, n_chunks: int = 3) -> tuple[ChunkRequest, ...]:
@@ -269,9 +325,9 @@ def test_how_the_portrait_was_framed_does_not_remake_the_clip(
 ) -> None:
     latents = ChunkFile(0, FrameSpan(0, 4), "x", "aa", made=True, seconds_s=0.0, worker="w")
     # A change of this key would make every clip of every video again.
-    clip = RenderClip(GeneratorSpec("ramp"), request_, latents, VideoSettings(), store)
+    clip = RenderClip(GeneratorSpec("ramp"), request_, latents, ClipEncoding(VideoSettings()), store)
     assert clip.key == "5c215fbaa6c18c5d8100e7ab38dacb50b05717817e5905f0579061b348f2db7e"
-    assert replace(clip, video=VideoSettings(framing="picture")).key == clip.key
+    assert replace(clip, encoding=ClipEncoding(VideoSettings(framing="picture"))).key == clip.key
 
 
 def test_workers_are_not_warmed_up_for_what_one_worker_loads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,9 +343,9 @@ def test_a_label_is_part_of_the_clip_s_key_and_of_its_frames(
 ) -> None:
     spec, video = GeneratorSpec("ramp"), VideoSettings(width_px=64, height_px=64)
     latents = GenerateChunk(spec, request_, store).run()
-    plain = RenderClip(spec, request_, latents, video, store)
+    plain = RenderClip(spec, request_, latents, ClipEncoding(video), store)
     stamps = [make_stamp(text, corner="top_left", font=None, width_px=64, height_px=64) for text in ("AI", "KI")]
-    labelled = [RenderClip(spec, request_, latents, video, store, stamp=stamp) for stamp in stamps]
+    labelled = [RenderClip(spec, request_, latents, ClipEncoding(video, stamp=stamp), store) for stamp in stamps]
     assert len({plain.key, *(task.key for task in labelled)}) == 3
     parts = [task.run().part for task in (plain, labelled[0])]
     shown = [next(iter_frames(store.path("rendered_clips", "anna", part))).pixels for part in parts]

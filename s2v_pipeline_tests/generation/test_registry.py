@@ -103,7 +103,7 @@ def test_wan_s2v_starts_with_a_chunk_that_is_three_frames_shorter() -> None:
 @pytest.mark.parametrize(
     ("video", "words"),
     [
-        ({"fps": 25}, r"video\.fps must be 16 .* needs frame interpolation, which is not there yet"),
+        ({"fps": 25}, r"video\.fps must be 16 .* got 25.* set enhance.interpolate_fps to 25"),
         ({"fps": "16001/1000"}, r"video\.fps must be 16"),
         ({"width_px": 840}, "multiples of 16"),
         ({"height_px": 450}, "multiples of 16"),

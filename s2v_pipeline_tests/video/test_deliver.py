@@ -9,7 +9,7 @@ import pytest
 
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.errors import ArtifactError
-from s2v_pipeline.video.deliver import _copy_captions
+from s2v_pipeline.video.caption_files import copy_captions
 
 
 def _table(**attrs: object) -> pd.DataFrame:
@@ -30,14 +30,14 @@ def _with_captions(root: Path) -> ArtifactStore:
 def test_captions_lie_beside_the_video_under_its_name(tmp_path: Path) -> None:
     store = _with_captions(tmp_path)
     table = _table(captions=["captions.srt", "captions.vtt"], no_captions="")
-    assert _copy_captions(store, "anna", table, "t") == (("anna.srt", "anna.vtt"), "")
+    assert copy_captions(store, "anna", table, "t") == (("anna.srt", "anna.vtt"), "")
     assert store.read_path("final_videos", "anna", "anna.vtt").read_text() == "WEBVTT\n"
 
 
 def test_captions_of_an_earlier_video_do_not_stay(tmp_path: Path) -> None:
     store = _with_captions(tmp_path)
-    _copy_captions(store, "anna", _table(captions=["captions.srt", "captions.vtt"]), "t")
-    assert _copy_captions(store, "anna", _table(captions=[], no_captions="no captions: why"), "t") == (
+    copy_captions(store, "anna", _table(captions=["captions.srt", "captions.vtt"]), "t")
+    assert copy_captions(store, "anna", _table(captions=[], no_captions="no captions: why"), "t") == (
         (),
         "no captions: why",
     )
@@ -45,7 +45,7 @@ def test_captions_of_an_earlier_video_do_not_stay(tmp_path: Path) -> None:
 
 
 def test_a_table_of_an_earlier_version_says_what_to_do(tmp_path: Path) -> None:
-    parts, reason = _copy_captions(ArtifactStore(tmp_path), "anna", _table(), "t")
+    parts, reason = copy_captions(ArtifactStore(tmp_path), "anna", _table(), "t")
     assert parts == ()
     assert "materialise it again" in reason
 
@@ -54,4 +54,4 @@ def test_damaged_captions_are_refused(tmp_path: Path) -> None:
     store = _with_captions(tmp_path)
     store.path("phoneme_alignments", "anna", "captions.srt").write_text("x")
     with pytest.raises(ArtifactError, match="must have the bytes"):
-        _copy_captions(store, "anna", _table(captions=["captions.srt", "captions.vtt"]), "t")
+        copy_captions(store, "anna", _table(captions=["captions.srt", "captions.vtt"]), "t")

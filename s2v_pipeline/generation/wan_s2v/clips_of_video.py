@@ -15,6 +15,7 @@ from torch import Tensor
 
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.wan_s2v.clock import ClipSpan
+from s2v_pipeline.generation.wan_s2v.ranks import Peers
 from s2v_pipeline.generation.wan_s2v.transformer import TextTerms
 from s2v_pipeline.generation.wan_s2v.vae import Tiling, WanVae
 
@@ -71,13 +72,16 @@ def encode_pose(vae: WanVae, frames: NDArray[np.uint8], tiling: Tiling | None = 
     return vae.encode(torch.cat((pixels[:, :1], pixels), dim=1), tiling=tiling)[:, 1:]
 
 
-def decode_clip(vae: WanVae, context: Tensor, latents: Tensor, tiling: Tiling | None = None) -> Tensor:
+def decode_clip(
+    vae: WanVae, context: Tensor, latents: Tensor, tiling: Tiling | None = None, peers: Peers | None = None
+) -> Tensor:
     """All frames (3, 4n, height, width) in -1..1 of a clip's n latents.
 
     Args:
         context: the reference latent in a clip that continues nothing, else its motion latents.
+        peers: who share the work; see `WanVae.decode_tail`.
     """
-    return vae.decode_tail(context, latents, tiling=tiling)
+    return vae.decode_tail(context, latents, tiling=tiling, peers=peers)
 
 
 def no_motion(height_px: int, width_px: int, *, motion_frames: int = MOTION_FRAMES) -> Tensor:

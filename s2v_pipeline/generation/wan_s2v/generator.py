@@ -1,13 +1,15 @@
 """The generator `wan_s2v`: VAE latents as a chunk's latents, each chunk continuing the one before.
 
 Belongs here: the protocol's two methods, the fingerprint, models and prompts kept between chunks.
-Does not belong here: how a clip is made (pipeline, clips_of_video), loading, which chunks there are (profile).
+Does not belong here: what a request must hold (requests), how a clip is made (pipeline, clips_of_video), loading, which
+chunks there are (profile).
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -30,26 +32,34 @@ from s2v_pipeline.generation.wan_s2v.loading import parse_loras, weights_folder
 from s2v_pipeline.generation.wan_s2v.models import LoadedModels
 from s2v_pipeline.generation.wan_s2v.pipeline import NEGATIVE_PROMPT
 from s2v_pipeline.generation.wan_s2v.profile import FIRST_FRAMES_DROPPED, FPS
-from s2v_pipeline.generation.wan_s2v.sampling import LATENT_CHANNELS, Sampling, make_noise
+from s2v_pipeline.generation.wan_s2v.ranks import join_ranks
+from s2v_pipeline.generation.wan_s2v.requests import (
+    CONTEXT,
+    LATENT_FRAMES,
+    MOTION,
+    VIDEO,
+    check_chunk,
+    check_request,
+    dropped_frames,
+    generated_frames,
+)
+from s2v_pipeline.generation.wan_s2v.sampling import Sampling, make_noise
 from s2v_pipeline.generation.wan_s2v.speech_features import features_for_frames, normalise
 from s2v_pipeline.media import FrameBatch
 from s2v_pipeline.setting_groups import WanSettings
+
+__all__ = ["CONTEXT", "MOTION", "VIDEO", "WanGenerator", "join_ranks", "make_generator"]
 
 _log = logging.getLogger(__name__)
 
 CODE_VERSION = "wan_s2v 1"
 """Raised whenever the same request would give other pixels."""
 
-VIDEO, CONTEXT, MOTION = "video", "context", "motion"
-"""Names of the latents: the chunk's own and what they are decoded after; and of the carry. Each (latents, 16, h, w)."""
-
-_LATENT_FRAMES = 4
-_LATENT_PX = 8
 _MAX_BATCH_BYTES = 60_000_000
 _SEED_BITS = 63  # torch's generators take signed 64-bit seeds
 _TAIL_FRAMES = tail_frames("aligned")
 # Settings that change no pixel beyond rounding, and those that the fingerprint holds in another form.
-_NOT_IN_FINGERPRINT = {"weights", "loras", "device", "offload", "compile", "attention"}
+_NOT_IN_FINGERPRINT = {"weights", "loras", "device", "offload", "compile", "attention", "split"}
 
 
 class WanGenerator:
@@ -102,11 +112,12 @@ class WanGenerator:
             GenerationError: a request of another frame rate, without sound, or without its carry.
             WeightsError: the model is damaged or does not fit the GPU.
         """
-        _check(request, carry)
+        check_request(request, carry)
         with self._at_work:
+            parts = _Parts()
             # 1. models, portrait and prompts
-            n_generated = _generated_frames(request)
-            pipeline = self._models.pipeline_for(request.width_px, request.height_px, n_generated // _LATENT_FRAMES)
+            n_generated = generated_frames(request)
+            pipeline = self._models.pipeline_for(request.width_px, request.height_px, n_generated // LATENT_FRAMES)
             video = self._models.video_terms(
                 pipeline,
                 read_portrait(request),
@@ -114,15 +125,17 @@ class WanGenerator:
                 request.prompt,
                 self._negative_prompt() if self._sampling.is_guided else None,
             )
+            parts.end("models and prompt")
             # 2. noise, sound, what it continues
             noise = make_noise(
                 request.seed >> (64 - _SEED_BITS),
-                latent_frames=n_generated // _LATENT_FRAMES,
+                latent_frames=n_generated // LATENT_FRAMES,
                 height_px=request.height_px,
                 width_px=request.width_px,
             )
             features = self._features(request, n_generated)
             motion = None if carry is None else _latents(carry.tensors[MOTION])
+            parts.end("speech features")
             # 3. denoise
             latents = pipeline.sample(
                 video,
@@ -133,15 +146,26 @@ class WanGenerator:
                 on_step=_StepLog(request.input_id, request.index),
             )
             context = video.reference if motion is None else motion
-            # 4. what the next chunk continues
+            parts.end("denoise")
+            # 4. frames, and what the next chunk continues
+            pixels = self._models.decode(context, latents, by_all_ranks=True)
+            shown = pixels[:, dropped_frames(request) :][:, : len(request.frames)]
+            parts.end("decode")
             next_carry = None
             if not request.is_last:
-                pixels = self._models.decode(context, latents)[:, _dropped(request) :][:, : len(request.frames)]
-                next_motion = self._models.encode(continued_motion(None, pixels, motion_frames=MOTION_FRAMES))
+                to_continue = continued_motion(None, shown, motion_frames=MOTION_FRAMES)
+                next_motion = self._models.encode(to_continue, by_all_ranks=True)
                 key = request.key(self.fingerprint, "" if carry is None else carry.key)
                 next_carry = Carry(key, {MOTION: _array(next_motion)})
-        latents_by_name = {VIDEO: _array(latents), CONTEXT: _array(context)}
-        return GeneratedChunk(request.frames, latents_by_name, next_carry, self._models.notes)
+                parts.end("encode what the next chunk continues")
+        return GeneratedChunk(
+            request.frames,
+            {VIDEO: _array(latents), CONTEXT: _array(context)},
+            next_carry,
+            self._models.notes,
+            parts.seconds_s,
+            frames_from_pixels(shown),
+        )
 
     def decode(self, request: ChunkRequest, chunk: GeneratedChunk) -> Iterator[FrameBatch]:
         """The chunk's frames.
@@ -149,12 +173,12 @@ class WanGenerator:
         Raises:
             GenerationError: the latents do not fit the request.
         """
-        _check_chunk(request, chunk)
+        check_chunk(request, chunk)
         with self._at_work:
-            n_latents = _generated_frames(request) // _LATENT_FRAMES
+            n_latents = generated_frames(request) // LATENT_FRAMES
             self._models.vae_for(request.width_px, request.height_px, n_latents)
             pixels = self._models.decode(_latents(chunk.latents[CONTEXT]), _latents(chunk.latents[VIDEO]))
-            shown = frames_from_pixels(pixels[:, _dropped(request) :][:, : len(request.frames)])
+            shown = frames_from_pixels(pixels[:, dropped_frames(request) :][:, : len(request.frames)])
         n_batch = max(1, _MAX_BATCH_BYTES // shown[0].nbytes)
         for start in range(0, len(shown), n_batch):
             yield FrameBatch(shown[start : start + n_batch].copy(), request.fps, request.frames.start_frame + start)
@@ -166,7 +190,7 @@ class WanGenerator:
     def _features(self, request: ChunkRequest, n_generated: int) -> Tensor:
         """Speech features of the generated frames; those before the video's start hear silence."""
         sound = request.sound
-        assert sound is not None  # noqa: S101 (`_check` refuses a request without it)
+        assert sound is not None  # noqa: S101 (`check_request` refuses a request without it)
         samples = normalise(torch.from_numpy(np.array(sound.samples)), 0.0, sound.level_rms)
         window_start_frame = Fraction(sound.first_sample, sound.rate_hz) * FPS
         if window_start_frame.denominator != 1:
@@ -177,7 +201,7 @@ class WanGenerator:
             )
         # Where the window begins with the speech, silence stands before it: the first frames dropped belong there.
         lead = FIRST_FRAMES_DROPPED if sound.first_sample == 0 else 0
-        first = request.frames.start_frame - _dropped(request) - int(window_start_frame) + lead
+        first = request.frames.start_frame - dropped_frames(request) - int(window_start_frame) + lead
         return features_for_frames(
             self._models.speech_encoder(),
             samples,
@@ -189,6 +213,22 @@ class WanGenerator:
         )
 
 
+class _Parts:
+    """Seconds of the parts of a chunk; the GPU's work is waited for at the end of each."""
+
+    def __init__(self) -> None:
+        self._began_at = time.perf_counter()
+        self.seconds_s: tuple[tuple[str, float], ...] = ()
+
+    def end(self, part: str) -> None:
+        """A part ends, the next one begins."""
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.seconds_s += ((part, now - self._began_at),)
+        self._began_at = now
+
+
 def make_generator(spec: GeneratorSpec) -> WanGenerator:
     """The generator of a spec.
 
@@ -196,15 +236,6 @@ def make_generator(spec: GeneratorSpec) -> WanGenerator:
         WeightsError: see `WanGenerator`.
     """
     return WanGenerator(spec.wan if spec.wan is not None else WanSettings())
-
-
-def _dropped(request: ChunkRequest) -> int:
-    return FIRST_FRAMES_DROPPED if request.index == 0 else 0
-
-
-def _generated_frames(request: ChunkRequest) -> int:
-    needed = len(request.frames) + _dropped(request)
-    return -(-needed // _LATENT_FRAMES) * _LATENT_FRAMES
 
 
 def _latents(array: NDArray[np.generic]) -> Tensor:
@@ -215,55 +246,6 @@ def _latents(array: NDArray[np.generic]) -> Tensor:
 def _array(latents: Tensor) -> NDArray[np.float32]:
     """(16, latents, h, w) -> (latents, 16, h, w) float32."""
     return np.ascontiguousarray(latents.float().transpose(0, 1).cpu().numpy())
-
-
-def _check(request: ChunkRequest, carry: Carry | None) -> None:
-    if request.fps != FPS or request.sound is None:
-        raise GenerationError(
-            f"wan_s2v makes {FPS} frames a second from the sound itself",
-            got=f"{request.fps} frames a second, {'no sound' if request.sound is None else 'with sound'}",
-            cure="Leave video.fps out, and make requests for this generator.",
-        )
-    if (carry is None) is not (request.index == 0):
-        raise GenerationError(
-            "a chunk but the first continues the one before",
-            got=f"chunk {request.index} {'without' if carry is None else 'with'} a carry",
-            cure="Give the carry of the chunk before.",
-        )
-    if not request.is_last and len(request.frames) < MOTION_FRAMES:
-        raise GenerationError(
-            f"a chunk that another one continues must show at least {MOTION_FRAMES} frames",
-            got=f"chunk {request.index} with {len(request.frames)} frames, not the last",
-            cure="Choose a longer generation.chunk_s.",
-        )
-    if carry is not None:
-        sides = (request.height_px // _LATENT_PX, request.width_px // _LATENT_PX)
-        expected = (_n_context(request), LATENT_CHANNELS, *sides)
-        found = carry.tensors[MOTION].shape if MOTION in carry.tensors else ()
-        if tuple(found) != expected:
-            raise GenerationError(
-                f"the carry must hold motion latents {expected}",
-                got=f"{sorted(carry.tensors)} {found}",
-                cure="Materialise chunk_latents for this partition again.",
-            )
-
-
-def _check_chunk(request: ChunkRequest, chunk: GeneratedChunk) -> None:
-    n_latents = _generated_frames(request) // _LATENT_FRAMES
-    expected = (n_latents, LATENT_CHANNELS, request.height_px // _LATENT_PX, request.width_px // _LATENT_PX)
-    video, context = chunk.latents.get(VIDEO), chunk.latents.get(CONTEXT)
-    # A chunk that continues nothing is decoded after one reference latent, the others after their motion latents.
-    fits_context = context is not None and context.shape[1:] == expected[1:] and len(context) == _n_context(request)
-    if chunk.frames != request.frames or video is None or video.shape != expected or not fits_context:
-        raise GenerationError(
-            f"latents of chunk {request.index} must hold {VIDEO} {expected} and {CONTEXT} for frames {request.frames}",
-            got=f"{ {name: array.shape for name, array in chunk.latents.items()} } for {chunk.frames}",
-            cure="Materialise chunk_latents for this partition again.",
-        )
-
-
-def _n_context(request: ChunkRequest) -> int:
-    return 1 if request.index == 0 else 1 + (MOTION_FRAMES - 1) // _LATENT_FRAMES
 
 
 class _StepLog:

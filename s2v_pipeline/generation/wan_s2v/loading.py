@@ -30,7 +30,8 @@ from s2v_pipeline.generation.wan_s2v.text_encoder import (
     load_diffusers_text_encoder,
 )
 from s2v_pipeline.generation.wan_s2v.transformer import WanS2VTransformer3DModel, keeps_float32
-from s2v_pipeline.generation.wan_s2v.vae import Tiling, WanVae, build_vae, load_diffusers_vae
+from s2v_pipeline.generation.wan_s2v.vae import Tiling, WanVae
+from s2v_pipeline.generation.wan_s2v.vae_loading import build_vae, load_diffusers_vae
 from s2v_pipeline.setting_groups import WanSettings
 
 _log = logging.getLogger(__name__)

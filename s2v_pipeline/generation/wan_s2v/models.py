@@ -29,6 +29,7 @@ from s2v_pipeline.generation.wan_s2v.loading import (
 )
 from s2v_pipeline.generation.wan_s2v.memory import GIB, Demand, MemoryPlan, Offload, plan_memory
 from s2v_pipeline.generation.wan_s2v.pipeline import WanSpeechToVideoPipeline
+from s2v_pipeline.generation.wan_s2v.ranks import WHOLE, Division, joined_ranks
 from s2v_pipeline.generation.wan_s2v.shards import read_header
 from s2v_pipeline.generation.wan_s2v.speech_encoder import SpeechEncoder, load_speech_encoder
 from s2v_pipeline.generation.wan_s2v.text_encoder import WanTextEncoder
@@ -81,23 +82,31 @@ class LoadedModels:
                 self._checkpoint, self._config, self._settings, self._device(), offload=plan.offload
             )
             self._offload = plan.offload
+        division = self._division()
+        self._transformer.peers = division.sequence
         return WanSpeechToVideoPipeline(
-            self._transformer, self._load_vae(plan), speech_encoder=self.speech_encoder(), tiling=self._tiling
+            self._transformer,
+            self._load_vae(plan),
+            speech_encoder=self.speech_encoder(),
+            tiling=self._tiling,
+            division=division,
         )
 
     def vae_for(self, width_px: int, height_px: int, latent_frames: int) -> None:
         """Make `decode` and `encode` ready for clips of a size, by the same plan as `pipeline_for`."""
         self._load_vae(self._plan(width_px, height_px, latent_frames))
 
-    def decode(self, context: Tensor, latents: Tensor) -> Tensor:
+    def decode(self, context: Tensor, latents: Tensor, *, by_all_ranks: bool = False) -> Tensor:
         """Frames (3, n, height, width) of latents after their context; after `vae_for` or `pipeline_for`."""
         assert self._vae is not None  # noqa: S101 (said above)
-        return decode_clip(self._vae, context, latents, self._tiling)
+        peers = self._division().rows if by_all_ranks else None
+        return decode_clip(self._vae, context, latents, self._tiling, peers)
 
-    def encode(self, pixels: Tensor) -> Tensor:
+    def encode(self, pixels: Tensor, *, by_all_ranks: bool = False) -> Tensor:
         """Latents of frames; after `vae_for` or `pipeline_for`."""
         assert self._vae is not None  # noqa: S101 (said above)
-        return self._vae.encode(pixels.to(self._vae.device), tiling=self._tiling)
+        peers = self._division().rows if by_all_ranks else None
+        return self._vae.encode(pixels.to(self._vae.device), tiling=self._tiling, peers=peers)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -155,6 +164,14 @@ class LoadedModels:
         if self._vae is None:
             self._vae = load_vae(self._checkpoint, self._settings, self._device())
         return self._vae
+
+    def _division(self) -> Division:
+        """How this process shares a chunk's work; every rank comes to the same one."""
+        ranks = joined_ranks()
+        if ranks is None:
+            return WHOLE
+        is_guided = self._settings.guidance > 1
+        return ranks.division(self._settings.split, is_guided=is_guided, n_heads=self._config.num_heads)
 
     def _device(self) -> torch.device:
         return choose_device(self._settings.device)

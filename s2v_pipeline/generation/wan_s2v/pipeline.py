@@ -31,6 +31,7 @@ from s2v_pipeline.generation.wan_s2v.clips_of_video import (
     pose_of_clip,
 )
 from s2v_pipeline.generation.wan_s2v.clock import CLIP_FRAMES, ClipSpan, Clock, lead_frames
+from s2v_pipeline.generation.wan_s2v.ranks import WHOLE, Division
 from s2v_pipeline.generation.wan_s2v.sampling import Branch, Sampling, make_noise, sample_clip
 from s2v_pipeline.generation.wan_s2v.speech_features import SpeechEncoder
 from s2v_pipeline.generation.wan_s2v.text_encoder import WanTextEncoder
@@ -80,6 +81,7 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
         speech_encoder: None where features come ready.
         tiling: of the VAE; None decodes whole frames.
         motion_frames: that a clip continues.
+        division: how this process shares a clip with others; all of them make the same calls.
     """
 
     def __init__(
@@ -91,8 +93,10 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
         *,
         tiling: Tiling | None = None,
         motion_frames: int = MOTION_FRAMES,
+        division: Division = WHOLE,
     ) -> None:
         super().__init__()
+        self._division = division
         self.register_modules(transformer=transformer, vae=vae.model)
         self._wan_vae = vae
         self._text_encoder = text_encoder
@@ -181,7 +185,8 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
                 on_step=_of_clip(on_step, span.index, len(spans)),
             )
             # 6. decode, and drop what is not shown
-            pixels = decode_clip(vae, video.reference if motion is None else motion, latents, tiling)
+            context = video.reference if motion is None else motion
+            pixels = decode_clip(vae, context, latents, tiling, self._division.rows)
             shown = pixels[:, span.drop_first_frames : span.drop_first_frames + len(span.shown)]
             clip = VideoClip(span, shown)
             frames.append(clip.frames)
@@ -190,7 +195,7 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
             # 7. what the next clip continues
             if span is not spans[-1]:
                 motion_px = continued_motion(motion_px, shown, motion_frames=self._motion_frames)
-                motion = vae.encode(motion_px.to(vae.device), tiling=tiling)
+                motion = vae.encode(motion_px.to(vae.device), tiling=tiling, peers=self._division.rows)
         return np.concatenate(frames)
 
     def video_terms(
@@ -229,7 +234,9 @@ class WanSpeechToVideoPipeline(DiffusionPipeline):
             # Text and sound are left out together: the features are zero, which is not the feature of silence.
             silent = transformer.encode_audio(torch.zeros_like(features), past_frames=self._motion_frames)
             unconditional = Branch(video.negative, silent)
-        latents, _ = sample_clip(transformer, noise, clip, conditional, unconditional, sampling, on_step)
+        latents, _ = sample_clip(
+            transformer, noise, clip, conditional, unconditional, sampling, on_step, self._division.guidance
+        )
         return latents
 
     def _embedded(self, prompt: str | Tensor) -> Tensor:

@@ -46,8 +46,8 @@ def check_video(settings: Settings) -> None:
     if video.fps != FPS:
         raise SettingsError(
             f"video.fps must be {FPS} for the generator wan_s2v",
-            got=f"{video.fps}; delivery at other rates needs frame interpolation, which is not there yet",
-            cure=f"Leave video.fps out, or set it to {FPS}.",
+            got=f"{video.fps}",
+            cure=f"Leave video.fps out; set enhance.interpolate_fps to {video.fps} for a video of that rate.",
         )
     if video.width_px % _SIZE_STEP_PX or video.height_px % _SIZE_STEP_PX:
         raise SettingsError(

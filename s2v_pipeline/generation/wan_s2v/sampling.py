@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from s2v_pipeline.errors import GenerationError
+from s2v_pipeline.generation.wan_s2v.ranks import Peers
 from s2v_pipeline.generation.wan_s2v.schedulers import Solver, make_scheduler
 from s2v_pipeline.generation.wan_s2v.step_cache import StepCache
 from s2v_pipeline.generation.wan_s2v.transformer import AudioTerms, ClipTerms, TextTerms, WanS2VTransformer3DModel
@@ -94,12 +95,14 @@ def sample_clip(
     unconditional: Branch | None,
     sampling: Sampling,
     on_step: OnStep | None = None,
+    guidance_peers: Peers | None = None,
 ) -> tuple[Tensor, SamplingReport]:
     """Denoise a clip.
 
     Args:
         noise: (channels, frames, height, width).
         unconditional: without text and sound; needed where the sampling is guided.
+        guidance_peers: the first runs the conditional branch of each step, the second the other.
 
     Returns:
         Latents like the noise, float32 on the transformer's device, and what was run.
@@ -111,7 +114,12 @@ def sample_clip(
     if sampling.is_guided != (unconditional is not None):
         raise ValueError("an unconditional branch belongs to guided sampling, and to it alone")
     branches = [conditional] if unconditional is None else [conditional, unconditional]
-    caches = [StepCache(sampling.step_cache, n_steps=sampling.steps) if sampling.step_cache else None for _ in branches]
+    if guidance_peers is not None and len(branches) > 1:
+        branches = [branches[guidance_peers.index]]
+    caches = [
+        StepCache(sampling.step_cache, n_steps=sampling.steps, peers=transformer.peers) if sampling.step_cache else None
+        for _ in branches
+    ]
     scheduler = make_scheduler(sampling.solver, steps=sampling.steps, shift=sampling.shift)
     latents = noise.to(clip.tail.device, torch.float32)
     # Timesteps stay on the CPU: reading one there does not wait for the GPU.
@@ -120,8 +128,10 @@ def sample_clip(
             transformer(latents, timestep, clip, branch.text, branch.audio, cache)
             for branch, cache in zip(branches, caches, strict=True)
         ]
+        if sampling.is_guided and guidance_peers is not None:
+            velocities = list(guidance_peers.gather(velocities[0]))
         velocity = velocities[0]
-        if len(velocities) > 1:
+        if sampling.is_guided:
             velocity = velocities[1] + sampling.guidance * (velocities[0] - velocities[1])
         latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
         if on_step is not None and on_step(index + 1, sampling.steps) is False:

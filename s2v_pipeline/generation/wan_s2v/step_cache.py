@@ -10,7 +10,10 @@ two requests on one model would meet; this one is a value of the clip and the gu
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from s2v_pipeline.generation.wan_s2v.ranks import Peers
 
 
 class StepCache:
@@ -21,13 +24,17 @@ class StepCache:
             faster and further from the exact result.
         keep_first, keep_last: steps at both ends that are always computed.
         n_steps: of the clip.
+        peers: who have the other tokens; all must come to the same decision.
     """
 
-    def __init__(self, threshold: float, *, n_steps: int, keep_first: int = 2, keep_last: int = 1) -> None:
+    def __init__(
+        self, threshold: float, *, n_steps: int, keep_first: int = 2, keep_last: int = 1, peers: Peers | None = None
+    ) -> None:
         if threshold <= 0:
             raise ValueError(f"a step cache needs a positive threshold; got {threshold}")
         self._threshold = threshold
         self._always = set(range(keep_first)) | set(range(n_steps - keep_last, n_steps))
+        self._peers = peers
         self._step = -1
         self._first_output: Tensor | None = None
         self._pending: Tensor | None = None
@@ -37,13 +44,23 @@ class StepCache:
     def reuse(self, after_first: Tensor) -> Tensor | None:
         """The hidden state after all blocks, from this step's state after block 0; None if it must be computed."""
         self._step += 1
-        if self._step not in self._always and self._first_output is not None and self._rest is not None:
-            change = (after_first - self._first_output).abs().mean() / self._first_output.abs().mean()
-            if float(change) < self._threshold:
-                self.n_reused += 1
-                return after_first + self._rest
+        if (
+            self._step not in self._always
+            and self._first_output is not None
+            and self._rest is not None
+            and self._change(after_first, self._first_output) < self._threshold
+        ):
+            self.n_reused += 1
+            return after_first + self._rest
         self._pending = after_first
         return None
+
+    def _change(self, now: Tensor, before: Tensor) -> float:
+        """Mean change relative to the mean size."""
+        change, size = (now - before).abs().mean(), before.abs().mean()
+        if self._peers is not None:
+            change, size = self._peers.total(torch.stack((change, size))).unbind()
+        return float(change / size)
 
     def keep(self, after_all: Tensor) -> None:
         """Remember what the other blocks added in this step."""

@@ -35,7 +35,9 @@ from torch.nn.attention import SDPBackend
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.wan_s2v.attention import AttentionName, attend, choose_attention, choose_short_attention
 from s2v_pipeline.generation.wan_s2v.layer_streaming import LayerStreamer
+from s2v_pipeline.generation.wan_s2v.ranks import Peers
 from s2v_pipeline.generation.wan_s2v.step_cache import StepCache
+from s2v_pipeline.generation.wan_s2v.token_share import TokenShare
 
 PATCH = (1, 2, 2)
 N_HIDDEN_STATES = 25  # of wav2vec2-large: the input of its first layer and the outputs of its 24 layers
@@ -95,6 +97,7 @@ class ClipTerms:
         addend: (1, 1 or video tokens, dim) float32 added to the video tokens: pose (or its bias) and embedding.
         is_video: (1, tokens, 1) bool; False for reference, motion and padding.
         cosines, sines: (tokens, 1, channels / 2) float32 rotary table of one head.
+        share: this rank's tokens, to which `is_video` and the table are cut; None where it has all.
     """
 
     grid: tuple[int, int, int]
@@ -103,6 +106,7 @@ class ClipTerms:
     is_video: Tensor
     cosines: Tensor
     sines: Tensor
+    share: TokenShare | None = None
 
     @property
     def n_video(self) -> int:
@@ -229,7 +233,10 @@ class Block(nn.Module):
             kernel: of both attentions.
         """
         query, key, value = regions.before_self(self, hidden, modulation, clip.is_video, clip.cosines, clip.sines)
-        attended = attend(query, key, value, kernel)
+        if clip.share is None:
+            attended = attend(query, key, value, kernel)
+        else:
+            attended = clip.share.attend(query, key, value, kernel)
         hidden, query = regions.before_text(self, hidden, attended, modulation, clip.is_video)
         attended = attend(query, *text, kernel)
         return regions.after_text(self, hidden, attended, modulation, clip.is_video)
@@ -483,6 +490,7 @@ class WanS2VTransformer3DModel(ModelMixin, ConfigMixin):
         self.audio_injector = AudioInjector(dim, num_heads, eps, len(audio_inject_layers))
         self.regions = BlockRegions()
         self.attention_name: AttentionName = "auto"
+        self.peers: Peers | None = None
         self._streamer: LayerStreamer | None = None
         self._injector_of = {block: injector for injector, block in enumerate(audio_inject_layers)}
 
@@ -610,15 +618,14 @@ class WanS2VTransformer3DModel(ModelMixin, ConfigMixin):
         channels = self.config.dim // self.config.num_heads // 2
         angles = _rope_angles(grid, has_motion=motion is not None, channels=channels).unsqueeze(1)
         n_video = math.prod(grid)
-        is_video = torch.arange(n_video + tail_tokens.shape[1], device=device) < n_video
-        return ClipTerms(
-            grid=grid,
-            tail=tail_tokens,
-            addend=addend,
-            is_video=is_video.reshape(1, -1, 1),
-            cosines=angles.cos().float().to(device),
-            sines=angles.sin().float().to(device),
-        )
+        n_tokens = n_video + tail_tokens.shape[1]
+        is_video = (torch.arange(n_tokens, device=device) < n_video).reshape(1, -1, 1)
+        cosines, sines = angles.cos().float().to(device), angles.sin().float().to(device)
+        share = None
+        if self.peers is not None:
+            share = TokenShare(self.peers, n_tokens)
+            is_video, cosines, sines = share.own(is_video, 1), share.own(cosines, 0), share.own(sines, 0)
+        return ClipTerms(grid, tail_tokens, addend, is_video, cosines, sines, share)
 
     @torch.no_grad()
     def forward(
@@ -655,6 +662,8 @@ class WanS2VTransformer3DModel(ModelMixin, ConfigMixin):
         # 1. tokens
         video = _tokens(self.patch_embedding, latents.to(self._device())) + clip.addend
         hidden = torch.cat((video, clip.tail), dim=1)
+        if clip.share is not None:
+            hidden = clip.share.own(hidden, 1)
         # 2. time, and time zero for what is not noisy
         time, modulation = self._time(timestep.to(self._device()))
         # 3. blocks
@@ -672,7 +681,10 @@ class WanS2VTransformer3DModel(ModelMixin, ConfigMixin):
             if cache is not None and len(self.blocks) > 1:
                 cache.keep(hidden)
         # 4. patches
-        patches = self.head(hidden[:, : clip.n_video], time)
+        if clip.share is None:
+            patches = self.head(hidden[:, : clip.n_video], time)
+        else:
+            patches = clip.share.whole(self.head(hidden, time))[:, : clip.n_video]
         channels = self.config.out_dim
         unpatched = patches.float().reshape(frames, rows, columns, *PATCH, channels)
         return unpatched.permute(6, 0, 3, 1, 4, 2, 5).reshape(
@@ -697,11 +709,26 @@ class WanS2VTransformer3DModel(ModelMixin, ConfigMixin):
     ) -> None:
         """Add the sound to the video tokens of `hidden`, in place: it is this forward's own tensor."""
         attention = self.audio_injector.pairs()[injector][0]
-        frames, rows, columns = clip.grid
-        video = hidden[:, : clip.n_video].reshape(frames, rows * columns, -1)
-        query = self.regions.audio_query(attention, video, audio.shifts[injector], audio.scales[injector])
-        attended = attend(query, audio.keys[injector], audio.values[injector], choose_short_attention(kernel))
-        hidden[:, : clip.n_video] += self.regions.audio_output(attention, attended).reshape(1, clip.n_video, -1)
+        _, rows, columns = clip.grid
+        # 1. the own video tokens, filled up to whole frames: each frame hears its own sound
+        start = 0 if clip.share is None else clip.share.start
+        n_own = min(hidden.shape[1], clip.n_video - start)
+        if n_own <= 0:
+            return
+        first, ahead = divmod(start, rows * columns)
+        last = -(-(start + n_own) // (rows * columns))
+        behind = last * rows * columns - start - n_own
+        video = hidden[:, :n_own]
+        if ahead or behind:
+            video = functional.pad(video, (0, 0, ahead, behind))
+        video = video.reshape(last - first, rows * columns, -1)
+        # 2. cross-attention
+        shift, scale = audio.shifts[injector][first:last], audio.scales[injector][first:last]
+        query = self.regions.audio_query(attention, video, shift, scale)
+        key, value = audio.keys[injector][first:last], audio.values[injector][first:last]
+        attended = attend(query, key, value, choose_short_attention(kernel))
+        added = self.regions.audio_output(attention, attended).flatten(0, 1)
+        hidden[:, :n_own] += added[None, ahead : ahead + n_own]
 
     def _device(self) -> torch.device:
         """Where inputs go: the head stays on the GPU also where layers are streamed."""

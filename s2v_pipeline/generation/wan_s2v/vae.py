@@ -1,44 +1,25 @@
 """The Wan2.1 VAE: pixels to normalised latents and back.
 
-Belongs here: loading it from either layout, encode, decode, and the decode of new frames only.
-Does not belong here: its layers over time (vae_tail), tiles (vae_tiles), names of tensors (vae_names).
+Belongs here: encode, decode, and the decode of new frames only.
+Does not belong here: loading it (vae_loading), its layers over time (vae_tail), tiles (vae_tiles).
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
 from torch import nn
 
-from s2v_pipeline.errors import GenerationError, WeightsError
-from s2v_pipeline.generation.wan_s2v.checkpoint import read_json
+from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.wan_s2v.fused_norm import NormSilu, compiled_norm_silu, norm_silu
-from s2v_pipeline.generation.wan_s2v.shards import DTYPES, read_header, stream_tensors
-from s2v_pipeline.generation.wan_s2v.vae_names import (
-    CHANNEL_STEPS,
-    LATENT_CHANNELS,
-    TEMPORAL_DOWNSAMPLE,
-    VAE_CURE,
-    check_diffusers_names,
-    diffusers_sizes,
-    official_vae_to_diffusers,
-    vae_skeleton,
-)
-from s2v_pipeline.generation.wan_s2v.vae_tail import decoder_steps, encoder_steps, plan_stages, stage_reaches, walk
+from s2v_pipeline.generation.wan_s2v.ranks import Peers
+from s2v_pipeline.generation.wan_s2v.vae_names import LATENT_CHANNELS
+from s2v_pipeline.generation.wan_s2v.vae_rows import Rows
+from s2v_pipeline.generation.wan_s2v.vae_stages import plan_stages, stage_reaches
+from s2v_pipeline.generation.wan_s2v.vae_tail import decoder_steps, encoder_steps, walk
 from s2v_pipeline.generation.wan_s2v.vae_tiles import LATENT_PX, Tiling, run_in_tiles
 
-__all__ = [
-    "BLOCK_LATENTS",
-    "LATENT_FRAMES",
-    "Tiling",
-    "WanVae",
-    "build_vae",
-    "load_diffusers_vae",
-    "official_vae_to_diffusers",
-]
+__all__ = ["BLOCK_LATENTS", "LATENT_FRAMES", "Tiling", "WanVae"]
 
 LATENT_FRAMES = 4
 """Frames a latent, but for the first, which stands for one frame (vae_stride of wan/configs/wan_s2v_14B.py)."""
@@ -92,7 +73,12 @@ class WanVae:
 
     @torch.no_grad()
     def encode(
-        self, pixels: torch.Tensor, *, tiling: Tiling | None = None, block_latents: int = BLOCK_LATENTS
+        self,
+        pixels: torch.Tensor,
+        *,
+        tiling: Tiling | None = None,
+        block_latents: int = BLOCK_LATENTS,
+        peers: Peers | None = None,
     ) -> torch.Tensor:
         """The mode of the latents' distribution, normalised with the official mean and deviation.
 
@@ -100,6 +86,7 @@ class WanVae:
             pixels: [3, 1 + 4k, height, width] in -1..1, height and width multiples of 8.
             tiling: None: whole frames. Else approximate, see `Tiling`.
             block_latents: latents computed at once; bounds memory and changes no result.
+            peers: who share the work on whole frames; each has all the pixels, and gets all of the result.
 
         Returns:
             [16, 1 + k, height / 8, width / 8] float32, on the model's device.
@@ -113,15 +100,20 @@ class WanVae:
             rule = "pixels must be [3, 1 + 4k frames, height, width], height and width multiples of 8"
             raise GenerationError(rule, got=str(list(pixels.shape)), cure="Pad the frames and crop the picture.")
 
+        rows = _rows(peers, tiling, pixels.shape[2] // LATENT_PX)
+
         def encode_tile(tile: torch.Tensor) -> torch.Tensor:
-            steps = encoder_steps(self.model.encoder, self._norm_silu)
+            steps = encoder_steps(self.model.encoder, self._norm_silu, rows=rows)
+            if rows is not None:
+                tile = rows.own(tile)
             first, later = tile.split([1, tile.shape[1] - 1], dim=1)
             blocks = [block for block in later.split(block_latents * LATENT_FRAMES, dim=1) if block.shape[1]]
             # The first latent goes with the first block: alone it would be a walk for one frame.
             blocks[:1] = [torch.cat([first, *blocks[:1]], dim=1)]
             moments = [walk(steps, self._batch(block)) for block in blocks]
             joined = torch.cat([each for each in moments if each is not None], dim=2)
-            return self.model.quant_conv(joined)[0, :LATENT_CHANNELS].float()
+            moments_of_tile = self.model.quant_conv(joined)[0, :LATENT_CHANNELS].float()
+            return moments_of_tile if rows is None else rows.whole(moments_of_tile)
 
         latents = run_in_tiles(encode_tile, pixels, tiling, px_in=LATENT_PX, px_out=1)
         return (latents - self._mean.to(latents.device)) / self._std.to(latents.device)
@@ -151,6 +143,7 @@ class WanVae:
         *,
         tiling: Tiling | None = None,
         block_latents: int = BLOCK_LATENTS,
+        peers: Peers | None = None,
     ) -> torch.Tensor:
         """The frames of `latents` when they follow `context`: exactly the last 4n of `decode` of both.
 
@@ -161,6 +154,7 @@ class WanVae:
             latents: [16, n, h, w], n at least 1.
             tiling: None: whole frames. Else approximate, see `Tiling`.
             block_latents: latents computed at once; bounds memory and changes no result.
+            peers: who share the work on whole frames; each has all the latents, and gets all of the result.
 
         Returns:
             [3, 4n, 8h, 8w] float32 in -1..1, on the model's device.
@@ -176,11 +170,16 @@ class WanVae:
             raise GenerationError(rule, got=got, cure="Encode the context at the size of the new latents.")
         first_frame = _n_frames(context.shape[1])
         joined = torch.cat([context.to(self.device, torch.float32), latents.to(self.device, torch.float32)], dim=1)
-        return self._decode_from(first_frame, joined, tiling, block_latents)
+        return self._decode_from(first_frame, joined, tiling, block_latents, peers)
 
     @torch.no_grad()
     def _decode_from(
-        self, first_frame: int, latents: torch.Tensor, tiling: Tiling | None, block_latents: int
+        self,
+        first_frame: int,
+        latents: torch.Tensor,
+        tiling: Tiling | None,
+        block_latents: int,
+        peers: Peers | None = None,
     ) -> torch.Tensor:
         _check_latents(latents)
         _check_block(block_latents)
@@ -188,8 +187,12 @@ class WanVae:
         spans = plan_stages(stage_reaches(decoder), first_frame, upsample_reach=_UPSAMPLE_REACH)
         n_frames = _n_frames(latents.shape[1]) - first_frame
 
+        rows = _rows(peers, tiling, latents.shape[2])
+
         def decode_tile(tile: torch.Tensor) -> torch.Tensor:
-            steps = decoder_steps(decoder, spans, self._norm_silu, upsample_reach=_UPSAMPLE_REACH)
+            steps = decoder_steps(decoder, spans, self._norm_silu, upsample_reach=_UPSAMPLE_REACH, rows=rows)
+            if rows is not None:
+                tile = rows.own(tile)
             frames: torch.Tensor | None = None
             n_done = 0
             for block in tile[:, spans[0].taken_from :].split(block_latents, dim=1):
@@ -204,7 +207,8 @@ class WanVae:
                 n_done += made.shape[2]
             assert frames is not None  # noqa: S101 (every plan ends with the last latent's frames)
             assert n_done == n_frames  # noqa: S101
-            return frames.clamp_(-1, 1)
+            frames = frames.clamp_(-1, 1)
+            return frames if rows is None else rows.whole(frames)
 
         return run_in_tiles(decode_tile, latents, tiling, px_in=1, px_out=LATENT_PX)
 
@@ -212,6 +216,13 @@ class WanVae:
         """[channels, frames, height, width] -> a batch of one in the model's type, device and memory format."""
         layout = torch.channels_last_3d if self._channels_last else torch.contiguous_format
         return block.to(self.device, self.dtype)[None].contiguous(memory_format=layout)
+
+
+def _rows(peers: Peers | None, tiling: Tiling | None, latent_rows: int) -> Rows | None:
+    """How whole frames are shared; tiles are not, nor frames with fewer rows than there are peers."""
+    if peers is None or tiling is not None or latent_rows < peers.n:
+        return None
+    return Rows(peers, latent_rows)
 
 
 def _n_frames(n_latents: int) -> int:
@@ -227,56 +238,3 @@ def _check_latents(latents: torch.Tensor) -> None:
 def _check_block(block_latents: int) -> None:
     if block_latents < 1:
         raise GenerationError("a block must have at least one latent", got=str(block_latents), cure="Give 1 or more.")
-
-
-def build_vae(state: Mapping[str, torch.Tensor], *, dtype: torch.dtype, device: torch.device) -> WanVae:
-    """The VAE from a state dict with the official names, its sizes taken from the shapes.
-
-    Raises:
-        WeightsError: see `official_vae_to_diffusers`.
-    """
-    return _build(official_vae_to_diffusers(state), dtype=dtype, device=device)
-
-
-def load_diffusers_vae(folder: Path, *, dtype: torch.dtype, device: torch.device) -> WanVae:
-    """The VAE from config.json and diffusion_pytorch_model.safetensors.
-
-    Raises:
-        WeightsError: a file is missing or damaged, or it is another VAE.
-    """
-    header = read_header(folder / "diffusion_pytorch_model.safetensors")
-    for stored in header:
-        if stored.dtype not in DTYPES:
-            rule = f"{stored.name[:120]} in {stored.path} must be stored as {', '.join(DTYPES)}"
-            raise WeightsError(rule, got=stored.dtype, cure=VAE_CURE)
-    state = {stored.name: tensor for stored, tensor in stream_tensors(header)}
-    sizes = check_diffusers_names(state)
-    model_config = dict(vae_skeleton(sizes).config)
-    # What the file may leave out has diffusers' default; what is in it must say what the weights say.
-    expected = {
-        "base_dim": (sizes.encoder_dim,),
-        "decoder_base_dim": (sizes.decoder_dim, None),
-        "num_res_blocks": (sizes.residual_blocks,),
-        "z_dim": (LATENT_CHANNELS,),
-        "dim_mult": (list(CHANNEL_STEPS),),
-        "temperal_downsample": (list(TEMPORAL_DOWNSAMPLE),),
-        "attn_scales": ([],),
-        "latents_mean": (model_config["latents_mean"],),
-        "latents_std": (model_config["latents_std"],),
-        "is_residual": (False,),
-        "patch_size": (None,),
-    }
-    config = read_json(folder / "config.json")
-    for name, allowed in expected.items():
-        if name in config and config[name] not in allowed:
-            rule = f"{name} in {folder / 'config.json'} must be {allowed[0]}, as in the Wan2.1 VAE"
-            raise WeightsError(rule, got=str(config[name])[:120], cure=VAE_CURE)
-    return _build(state, dtype=dtype, device=device)
-
-
-def _build(state: Mapping[str, torch.Tensor], *, dtype: torch.dtype, device: torch.device) -> WanVae:
-    model = vae_skeleton(diffusers_sizes(state))
-    # The caller's tensors may be a map of a file or used elsewhere: the model gets its own.
-    own = {name: tensor.to(device=device, dtype=dtype, copy=True) for name, tensor in state.items()}
-    model.load_state_dict(own, strict=True, assign=True)
-    return WanVae(model)

@@ -58,6 +58,16 @@ def frames_of(made: WanGenerator, asked: ChunkRequest, chunk: GeneratedChunk) ->
     return np.concatenate([batch.pixels for batch in made.decode(asked, chunk)])
 
 
+def test_a_chunk_brings_its_frames_and_where_its_time_went(
+    made: WanGenerator, chain: list[tuple[ChunkRequest, GeneratedChunk]]
+) -> None:
+    for asked, chunk in chain:
+        assert chunk.pixels is not None
+        assert np.array_equal(chunk.pixels, frames_of(made, asked, chunk))
+        assert {"denoise", "decode"} <= {part for part, _ in chunk.timings_s}
+        assert all(seconds >= 0 for _, seconds in chunk.timings_s)
+
+
 def test_the_chain_is_the_pipelines_video(weights: Path, picture: FileRef) -> None:
     """The same network, noise and speech both ways, guided, over two steps: the same frames but for rounding.
 

@@ -18,15 +18,16 @@ from torch import nn
 from s2v_pipeline.errors import GenerationError, SettingsError, WeightsError
 from s2v_pipeline.generation.wan_s2v import vae_tail
 from s2v_pipeline.generation.wan_s2v.fused_norm import compiled_norm_silu, norm_silu
-from s2v_pipeline.generation.wan_s2v.vae import (
-    Tiling,
-    WanVae,
-    build_vae,
-    load_diffusers_vae,
+from s2v_pipeline.generation.wan_s2v.vae import Tiling, WanVae
+from s2v_pipeline.generation.wan_s2v.vae_loading import build_vae, load_diffusers_vae
+from s2v_pipeline.generation.wan_s2v.vae_names import (
+    VaeSizes,
+    official_name,
     official_vae_to_diffusers,
+    vae_skeleton,
 )
-from s2v_pipeline.generation.wan_s2v.vae_names import VaeSizes, official_name, vae_skeleton
-from s2v_pipeline.generation.wan_s2v.vae_tail import decoder_steps, plan_stages, stage_reaches, walk
+from s2v_pipeline.generation.wan_s2v.vae_stages import plan_stages, stage_reaches
+from s2v_pipeline.generation.wan_s2v.vae_tail import decoder_steps, walk
 from s2v_pipeline.generation.wan_s2v.vae_tiles import blend_weights, run_in_tiles, tile_spans
 from s2v_pipeline_tests.generation.wan_s2v.golden_files import load_golden
 

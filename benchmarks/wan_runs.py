@@ -1,0 +1,233 @@
+"""Runs that share warm workers on GPUs: seconds until the first chunk, two at once, drafts behind a long one, losses.
+
+    python -m benchmarks.wan_runs FOLDER [--gpus 2] [--parts cold,warm,pair,drafts,kill,stop] [--json FILE]
+
+FOLDER holds a full-size checkpoint (`benchmarks.wan_load FOLDER --parts write` makes a random one). Each run is a
+process of its own with the executor and the tasks that the asset graph uses, on a Ray that they share; a chunk is 80
+frames of 832x480 in 4 forwards. Clips are not encoded here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+SIZE = (832, 480)
+FRAMES, FIRST_FRAMES = 80, 77
+IDLE_S = 600.0
+TIMEOUT_S = 300
+
+
+def say(**values: object) -> dict[str, object]:
+    """Print one line of JSON."""
+    rounded = {name: round(value, 2) if isinstance(value, float) else value for name, value in values.items()}
+    sys.stdout.write(json.dumps(rounded) + "\n")
+    sys.stdout.flush()
+    return rounded
+
+
+def one_run(arguments: argparse.Namespace) -> None:
+    """What a run's process does: its chunks, one line for each."""
+    began_at = time.time()
+    import numpy as np
+    import pandas as pd
+    from PIL import Image
+
+    from s2v_pipeline.artifacts import ArtifactStore
+    from s2v_pipeline.chunks.build import chain_keys
+    from s2v_pipeline.chunks.request import FEATURE_COLUMNS, PHONEME_COLUMNS, ChunkRequest, FileRef
+    from s2v_pipeline.chunks.speech_window import cut_window, rounded_level_rms
+    from s2v_pipeline.cluster.executor import WarmKey, make_executor
+    from s2v_pipeline.cluster.tasks import GenerateChunk
+    from s2v_pipeline.generation.registry import load_generator
+    from s2v_pipeline.generation.spec import GeneratorSpec
+    from s2v_pipeline.media import Waveform
+    from s2v_pipeline.setting_groups import ClusterSettings, WanSettings
+    from s2v_pipeline.timebase import FrameSpan
+
+    rng = np.random.default_rng(arguments.seed)
+    home = Path(arguments.home)
+    portrait = home / f"portrait_{arguments.seed}.png"
+    Image.fromarray(rng.integers(0, 255, (SIZE[1], SIZE[0], 3), dtype=np.uint8)).save(portrait)
+    n_frames = FIRST_FRAMES + FRAMES * (arguments.chunks - 1)
+    speech = Waveform((rng.standard_normal(1000 * n_frames) * 0.1).astype(np.float32), 16_000)
+    level_rms = rounded_level_rms(speech)
+    requests = []
+    for index in range(arguments.chunks):
+        first = 0 if index == 0 else FIRST_FRAMES + FRAMES * (index - 1)
+        span = FrameSpan(first, FIRST_FRAMES + FRAMES * index)
+        requests.append(
+            ChunkRequest(
+                input_id=f"random{arguments.seed}",
+                index=index,
+                frames=span,
+                fps=Fraction(16),
+                width_px=SIZE[0],
+                height_px=SIZE[1],
+                seed=index,
+                input_seed=0,
+                prompt="a person talks to the camera",
+                portrait=FileRef(portrait, hashlib.sha256(portrait.read_bytes()).hexdigest()),
+                phonemes=pd.DataFrame(columns=list(PHONEME_COLUMNS)),
+                features=pd.DataFrame(columns=list(FEATURE_COLUMNS)),
+                speech_level_db=0,
+                median_f0_hz=0,
+                sound=cut_window(speech, span, Fraction(16), context_s=Fraction(8), level_rms=level_rms),
+                is_last=index == arguments.chunks - 1,
+            )
+        )
+    wan = WanSettings(weights=Path(arguments.folder), steps=4, solver="euler", guidance=1.0, fp8=arguments.fp8)
+    spec = GeneratorSpec("wan_s2v", wan=wan)
+    keys = ["", *chain_keys(requests, load_generator(spec).fingerprint)[:-1]]
+    store = ArtifactStore(home / "artifacts")
+    tasks = [GenerateChunk(spec, request, store, key) for request, key in zip(requests, keys, strict=True)]
+    settings = ClusterSettings(address="shared", idle_s=IDLE_S, rank_timeout_s=180)
+    executor = make_executor(settings, shared_folder=home / "ray")
+    executor.start()
+    executor.info()
+    say(run=arguments.name, connected_after_s=time.time() - began_at)
+
+    def on_done(chunk: Any) -> None:
+        say(
+            run=arguments.name,
+            chunk=chunk.index,
+            done_after_s=time.time() - began_at,
+            begun_after_s=time.time() - began_at - chunk.seconds_s,
+            seconds_s=chunk.seconds_s,
+            made=chunk.made,
+            retries=chunk.retries,
+            worker=chunk.worker,
+            parts={name: round(seconds, 2) for name, seconds in chunk.timings_s},
+        )
+
+    try:
+        executor.run(
+            tasks, on_done, in_order=True, n_gpus=arguments.gpus, warm=WarmKey(f"bench{arguments.gpus}", "wan")
+        )
+    finally:
+        executor.stop()
+        say(run=arguments.name, ended_after_s=time.time() - began_at)
+
+
+class Runs:
+    """Starts runs and reads what they say."""
+
+    def __init__(self, arguments: argparse.Namespace, home: Path) -> None:
+        self._arguments, self._home, self._n = arguments, home, 0
+        self.lines: list[dict[str, Any]] = []
+
+    def start(self, name: str, *, chunks: int, gpus: int) -> subprocess.Popen[str]:
+        """A run in a process of its own, with an input of its own."""
+        self._n += 1
+        command = [sys.executable, "-m", "benchmarks.wan_runs", self._arguments.folder, "--name", name]
+        command += ["--chunks", str(chunks), "--gpus", str(gpus), "--seed", str(self._n), "--home", str(self._home)]
+        command += ["--fp8"] if self._arguments.fp8 else []
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def read(self, run: subprocess.Popen[str]) -> list[dict[str, Any]]:
+        """All that a run says, once it has ended."""
+        out, _ = run.communicate(timeout=TIMEOUT_S)
+        lines = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+        for line in lines:
+            say(**line)
+        self.lines += lines
+        if run.returncode:
+            self.lines.append(say(run="?", exit_code=run.returncode))
+        return lines
+
+
+def memory_used_mib() -> list[int]:
+    """Of each GPU."""
+    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]  # on the path of every driver
+    out = subprocess.check_output(command, text=True)
+    return [int(line) for line in out.split()]
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """All parts."""
+    parts, gpus = arguments.parts.split(","), arguments.gpus
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Runs(arguments, Path(folder))
+        if "cold" in parts:
+            runs.read(runs.start("cold", chunks=2, gpus=gpus))
+        if "warm" in parts:
+            runs.read(runs.start("warm", chunks=2, gpus=gpus))
+        if "drafts" in parts:
+            long = runs.start("long", chunks=6, gpus=gpus)
+            time.sleep(8)
+            drafts = [runs.start(f"draft {index}", chunks=1, gpus=gpus) for index in range(3)]
+            for each in (*drafts, long):
+                runs.read(each)
+        if "kill" in parts:
+            run = runs.start("a worker is killed", chunks=3, gpus=gpus)
+            assert run.stdout is not None
+            said = [json.loads(run.stdout.readline()), json.loads(run.stdout.readline())]
+            for line in said:
+                say(**line)
+            time.sleep(3)
+            os.kill(int(said[-1]["worker"].split(":")[1]), signal.SIGKILL)
+            runs.lines.append(say(killed=said[-1]["worker"]))
+            runs.read(run)
+        if "stop" in parts:
+            run = runs.start("is interrupted", chunks=4, gpus=gpus)
+            assert run.stdout is not None
+            say(**json.loads(run.stdout.readline()), memory_used_mib=memory_used_mib())
+            time.sleep(12)
+            before, stopped_at = memory_used_mib(), time.time()
+            run.send_signal(signal.SIGINT)
+            while max(memory_used_mib()) > 2000 and time.time() - stopped_at < 60:
+                time.sleep(0.2)
+            free_s = time.time() - stopped_at
+            runs.lines.append(say(before_mib=before, after_mib=memory_used_mib(), gpus_free_after_s=free_s))
+            runs.read(run)
+        if "pair" in parts:
+            pair = [runs.start(f"one of two at once ({index})", chunks=3, gpus=1) for index in range(2)]
+            for each in pair:
+                runs.read(each)
+        sys.stdout.write(
+            subprocess.run(
+                [sys.executable, "-c", _DOWN, str(Path(folder) / "ray")], check=False, capture_output=True, text=True
+            ).stdout
+        )
+    return runs.lines
+
+
+_DOWN = (
+    "import sys; from pathlib import Path; from s2v_pipeline.cluster.shared_ray import SharedRay; "
+    "print('down:', SharedRay(Path(sys.argv[1])).down())"
+)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder")
+    parser.add_argument("--gpus", type=int, default=2)
+    parser.add_argument("--parts", default="cold,warm,drafts,kill,stop,pair")
+    parser.add_argument("--fp8", action="store_true")
+    parser.add_argument("--json", type=Path)
+    for name in ("--name", "--home"):
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    for name in ("--chunks", "--seed"):
+        parser.add_argument(name, type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.name:
+        one_run(arguments)
+        return
+    lines = measure(arguments)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(lines, indent=1))
+
+
+if __name__ == "__main__":
+    main()
