@@ -119,7 +119,7 @@ from pathlib import Path
 from s2v_pipeline.defs.instance import open_instance
 hold, go = os.pipe()
 children = []
-for _ in range(6):
+for _ in range(3):
     child = os.fork()
     if child == 0:
         os.close(go)
