@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
+from filelock import FileLock
 
 from s2v_pipeline.packaged import packaged_path
 
@@ -22,6 +23,7 @@ GENERATOR_POOL = "generator"
 
 HOST_TAG = "s2v/host"
 PROCESS_TAG = "s2v/process"
+_LOCK = ".s2v.lock"
 _HOME_VARIABLE = "DAGSTER_HOME"
 # Not STARTING: such a run has no process yet, and Dagster's own run monitoring gives up on it after a while.
 _UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -34,19 +36,24 @@ def dagster_home(configured: Path) -> Path:
     """The instance's folder: DAGSTER_HOME where the user has set it, else the settings' one, made and configured."""
     home = Path(os.environ.get(_HOME_VARIABLE) or configured).resolve()
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        shutil.copyfile(packaged_path("dagster.yaml"), home / "dagster.yaml")
+    with FileLock(home / _LOCK):  # nobody reads half of the configuration
+        if not (home / "dagster.yaml").exists():
+            shutil.copyfile(packaged_path("dagster.yaml"), home / "dagster.yaml")
     return home
 
 
 def open_instance(configured: Path) -> dg.DagsterInstance:
     """The instance, with runs of dead processes closed and the generator's pool limited."""
     # Dagster's own tools and the processes that they start find the instance by this variable.
-    os.environ[_HOME_VARIABLE] = str(dagster_home(configured))
-    instance = dg.DagsterInstance.get()
-    # A pool that Dagster has not met yet has no limit at the moment at which it takes the first runs from the queue.
-    if instance.global_op_concurrency_default_limit is not None:
-        instance.event_log_storage.initialize_concurrency_limit_to_default(GENERATOR_POOL)
+    home = dagster_home(configured)
+    os.environ[_HOME_VARIABLE] = str(home)
+    # Dagster makes and stamps its databases when it first opens them, without a lock of its own: two commands in a new
+    # project would stamp them twice, and no command could open them ever again.
+    with FileLock(home / _LOCK):
+        instance = dg.DagsterInstance.get()
+        # A pool that Dagster has not met yet has no limit when it takes the first runs from the queue.
+        if instance.global_op_concurrency_default_limit is not None:
+            instance.event_log_storage.initialize_concurrency_limit_to_default(GENERATOR_POOL)
     close_dead_runs(instance)
     return instance
 

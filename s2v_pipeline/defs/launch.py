@@ -158,16 +158,19 @@ def interrupts_for_this_process_alone() -> Iterator[None]:
     """Ctrl-C reaches this process alone, which then ends in order what the block started.
 
     Those processes inherit the signal mask, so that none dies with a traceback; a thread waits for what it holds back.
-    Does nothing where the system has no wait for a signal (macOS).
+    Does nothing where the system has no signal masks (Windows).
     """
-    if not hasattr(signal, "sigtimedwait"):
+    if not hasattr(signal, "sigpending"):
         yield
         return
     ended = threading.Event()
 
     def wait_for_interrupt() -> None:
-        while not ended.is_set():
-            if signal.sigtimedwait({signal.SIGINT}, _INTERRUPT_POLL_S) is not None:
+        # Not sigtimedwait: when the process is stopped and goes on (Ctrl-Z, `fg`) after its timeout, Python's returns a
+        # signal that never came.
+        while not ended.wait(_INTERRUPT_POLL_S):
+            if signal.SIGINT in signal.sigpending():
+                signal.sigwait({signal.SIGINT})
                 INTERRUPT_CAME.set()
                 _thread.interrupt_main()
 

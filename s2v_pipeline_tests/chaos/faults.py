@@ -286,7 +286,7 @@ KINDS: Mapping[Callable[[Scene], Hit], float] = {
     interrupt_run: 0.4,
     terminate_run: 0.4,
     hang_worker: 3,
-    hang_run: 1,
+    hang_run: 0.5,
     refuse_memory: 1.2,
     fill_disk: 0.8,
     take_store_away: 0.7,

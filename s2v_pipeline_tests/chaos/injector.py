@@ -17,7 +17,7 @@ from s2v_pipeline_tests.chaos.journal import Journal
 from s2v_pipeline_tests.chaos.ledger import Ledger
 from s2v_pipeline_tests.chaos.runs import AgainAndAgain
 
-PAUSE_S = (0.1, 1.2)
+PAUSE_S = (0.1, 0.8)
 
 
 class Injector(threading.Thread):
@@ -47,16 +47,16 @@ class Injector(threading.Thread):
     def run(self) -> None:
         n_hit = 0
         while n_hit < self._most_faults and not self._ended.wait(self._random.uniform(*PAUSE_S)):
-            going_on = [run for run in self._runs if run.makes_chunks]
-            if not going_on:
+            scenes = [Scene(run, self._family, self._ledger, self._data, self._random) for run in self._runs]
+            at_chunks = [scene for scene in scenes if scene.is_at_chunks]
+            if not at_chunks:
                 continue
-            run = self._random.choice(going_on)
-            scene = Scene(run, self._family, self._ledger, self._data, self._random)
+            scene = self._random.choice(at_chunks)
             (kind,) = self._random.choices(list(KINDS), list(KINDS.values()))
             hit = kind(scene)
             if hit is not None:
                 n_hit += 1
-                self._journal.say("fault", kind=kind.__name__, input=run.wanted.name, **hit)
+                self._journal.say("fault", kind=kind.__name__, input=scene.run.wanted.name, **hit)
 
     def end(self) -> None:
         self._ended.set()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -109,3 +111,34 @@ def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunSta
 def _unused_pid() -> int:
     used = set(psutil.pids())
     return next(pid for pid in range(400_000, 4_000_000) if pid not in used)
+
+
+OPEN_AT_ONCE = """
+import os, sys
+from pathlib import Path
+from s2v_pipeline.defs.instance import open_instance
+hold, go = os.pipe()
+children = []
+for _ in range(3):
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        os.read(hold, 1)  # returns in all of them at the moment at which the parent closes its end
+        open_instance(Path(sys.argv[1])).dispose()
+        os._exit(0)
+    children.append(child)
+os.close(go)
+sys.exit(sum(os.waitpid(child, 0)[1] != 0 for child in children))
+"""
+
+
+def test_commands_that_start_at_once_in_a_new_project_make_one_instance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    opened = subprocess.run(
+        [sys.executable, "-c", OPEN_AT_ONCE, str(tmp_path / "home")], check=False, capture_output=True
+    )
+    assert opened.returncode == 0, opened.stderr.decode()[-2000:]
+    with open_instance(tmp_path / "home") as instance:  # and it can be opened again
+        assert instance.get_runs() == []
