@@ -11,20 +11,17 @@ GPU memory. `vae` measures the VAE's peak memory for each preset's size.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import resource
 import subprocess
 import sys
 import time
-from fractions import Fraction
 from pathlib import Path
 
 CAPS_GIB = {"chunk": None, "cap24": 24.0, "cap16": 16.0}
 GIB = 2**30
 SIZE = (832, 448)
-AUDIO_S = 10
 
 
 def say(**values: object) -> dict[str, object]:
@@ -83,48 +80,22 @@ def make_chunk(folder: Path, part: str) -> None:
     import logging
 
     import numpy as np
-    import pandas as pd
     import torch
-    from PIL import Image
 
-    from s2v_pipeline.chunks.request import FEATURE_COLUMNS, PHONEME_COLUMNS, ChunkRequest, FileRef
-    from s2v_pipeline.chunks.speech_window import cut_window, rounded_level_rms
+    from benchmarks.wan_random import random_requests
     from s2v_pipeline.generation.spec import GeneratorSpec
     from s2v_pipeline.generation.wan_s2v.generator import make_generator
-    from s2v_pipeline.media import Waveform
     from s2v_pipeline.setting_groups import WanSettings
-    from s2v_pipeline.timebase import FrameSpan
 
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(relativeCreated)d ms %(message)s")
     cap_gib = CAPS_GIB[part]
     total_gib = torch.cuda.get_device_properties(0).total_memory / GIB
     if cap_gib is not None:
         torch.cuda.set_per_process_memory_fraction(cap_gib / total_gib)
-    rng = np.random.default_rng(0)
-    portrait = folder / "portrait.png"
-    Image.fromarray(rng.integers(0, 255, (SIZE[1], SIZE[0], 3), dtype=np.uint8)).save(portrait)
-    speech = Waveform((rng.standard_normal(16_000 * AUDIO_S) * 0.1).astype(np.float32), 16_000)
-    level_rms = rounded_level_rms(speech)
     generator = make_generator(GeneratorSpec("wan_s2v", wan=WanSettings(weights=folder, steps=1)))
     carry = None
-    for index, span in enumerate((FrameSpan(0, 77), FrameSpan(77, 157))):
-        request = ChunkRequest(
-            input_id="random",
-            index=index,
-            frames=span,
-            fps=Fraction(16),
-            width_px=SIZE[0],
-            height_px=SIZE[1],
-            seed=index,
-            input_seed=0,
-            prompt="a person talks to the camera",
-            portrait=FileRef(portrait, hashlib.sha256(portrait.read_bytes()).hexdigest()),
-            phonemes=pd.DataFrame(columns=list(PHONEME_COLUMNS)),
-            features=pd.DataFrame(columns=list(FEATURE_COLUMNS)),
-            speech_level_db=0,
-            median_f0_hz=0,
-            sound=cut_window(speech, span, Fraction(16), context_s=Fraction(8), level_rms=level_rms),
-        )
+    # Of three, so that the second one, too, hands on what the next would continue.
+    for index, request in enumerate(random_requests(folder, n_chunks=3, size=SIZE, seed=0)[:2]):
         started_at = time.perf_counter()
         chunk = generator.generate(request, carry)
         generated_s = time.perf_counter() - started_at

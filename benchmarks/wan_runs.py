@@ -10,7 +10,6 @@ frames of 832x480 in 4 forwards. Clips are not encoded here.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import signal
@@ -18,12 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 SIZE = (832, 480)
-FRAMES, FIRST_FRAMES = 80, 77
 IDLE_S = 600.0
 TIMEOUT_S = 300
 
@@ -39,53 +36,17 @@ def say(**values: object) -> dict[str, object]:
 def one_run(arguments: argparse.Namespace) -> None:
     """What a run's process does: its chunks, one line for each."""
     began_at = time.time()
-    import numpy as np
-    import pandas as pd
-    from PIL import Image
-
+    from benchmarks.wan_random import random_requests
     from s2v_pipeline.artifacts import ArtifactStore
     from s2v_pipeline.chunks.build import chain_keys
-    from s2v_pipeline.chunks.request import FEATURE_COLUMNS, PHONEME_COLUMNS, ChunkRequest, FileRef
-    from s2v_pipeline.chunks.speech_window import cut_window, rounded_level_rms
     from s2v_pipeline.cluster.executor import WarmKey, make_executor
     from s2v_pipeline.cluster.tasks import GenerateChunk
     from s2v_pipeline.generation.registry import load_generator
     from s2v_pipeline.generation.spec import GeneratorSpec
-    from s2v_pipeline.media import Waveform
     from s2v_pipeline.setting_groups import ClusterSettings, WanSettings
-    from s2v_pipeline.timebase import FrameSpan
 
-    rng = np.random.default_rng(arguments.seed)
     home = Path(arguments.home)
-    portrait = home / f"portrait_{arguments.seed}.png"
-    Image.fromarray(rng.integers(0, 255, (SIZE[1], SIZE[0], 3), dtype=np.uint8)).save(portrait)
-    n_frames = FIRST_FRAMES + FRAMES * (arguments.chunks - 1)
-    speech = Waveform((rng.standard_normal(1000 * n_frames) * 0.1).astype(np.float32), 16_000)
-    level_rms = rounded_level_rms(speech)
-    requests = []
-    for index in range(arguments.chunks):
-        first = 0 if index == 0 else FIRST_FRAMES + FRAMES * (index - 1)
-        span = FrameSpan(first, FIRST_FRAMES + FRAMES * index)
-        requests.append(
-            ChunkRequest(
-                input_id=f"random{arguments.seed}",
-                index=index,
-                frames=span,
-                fps=Fraction(16),
-                width_px=SIZE[0],
-                height_px=SIZE[1],
-                seed=index,
-                input_seed=0,
-                prompt="a person talks to the camera",
-                portrait=FileRef(portrait, hashlib.sha256(portrait.read_bytes()).hexdigest()),
-                phonemes=pd.DataFrame(columns=list(PHONEME_COLUMNS)),
-                features=pd.DataFrame(columns=list(FEATURE_COLUMNS)),
-                speech_level_db=0,
-                median_f0_hz=0,
-                sound=cut_window(speech, span, Fraction(16), context_s=Fraction(8), level_rms=level_rms),
-                is_last=index == arguments.chunks - 1,
-            )
-        )
+    requests = random_requests(home, n_chunks=arguments.chunks, size=SIZE, seed=arguments.seed)
     wan = WanSettings(weights=Path(arguments.folder), steps=4, solver="euler", guidance=1.0, fp8=arguments.fp8)
     spec = GeneratorSpec("wan_s2v", wan=wan)
     keys = ["", *chain_keys(requests, load_generator(spec).fingerprint)[:-1]]
