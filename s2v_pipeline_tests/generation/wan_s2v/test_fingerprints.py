@@ -33,6 +33,7 @@ SAME: list[dict[str, object]] = [
     {"offload": "layers"},
     {"compile": True},
     {"attention": "math"},
+    {"split": "sequence"},
 ]
 
 
