@@ -86,6 +86,7 @@ def test_a_rank_that_dies_costs_one_chunk(executor: RayExecutor, undisturbed: di
     assert_all_is_free(tmp_path)
 
 
+@pytest.mark.soak
 def test_a_stopped_rank_is_given_up_and_killed(
     executor: RayExecutor, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -115,6 +115,7 @@ def cluster(project: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.soak  # most of a minute, for six processes one after another
 def test_a_worker_outlives_its_runs_until_it_is_ended(project_dir: Path) -> None:
     (project_dir / "s2v.toml").write_text('[cluster]\naddress = "shared"\n')
     shared = SharedRay(project_dir / "data" / "dagster" / "ray")

@@ -16,9 +16,12 @@ from s2v_pipeline.defs.launch import Project, RunOutcome, register, run_here
 SOAK = (
     "test_a_killed_run_goes_on_from_its_last_chunk[wan_s2v-in_process]",
     "test_a_killed_run_goes_on_from_its_last_chunk[wan_s2v-ray]",
+    "test_a_killed_run_goes_on_from_its_last_chunk[small-in_process]",
     "test_a_killed_worker_is_replaced_and_goes_on_with_the_carry[wan_s2v]",
+    "test_on_ray_one_worker_makes_the_same_bytes[wan_s2v]",
 )
-"""A minute each, for processes that import torch; the small chained generator shows the same in every run."""
+"""Most take a minute or two, for processes that import torch; the small chained generator on Ray shows the same each
+time."""
 
 
 @pytest.hookimpl(tryfirst=True)

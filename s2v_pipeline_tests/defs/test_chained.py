@@ -208,6 +208,18 @@ def wait_for_chunks(project: Project, process: subprocess.Popen[bytes], n_chunks
     raise AssertionError(f"no {n_chunks} chunks within {MOST_WAIT_S} s")
 
 
+def wait_for_a_chunk_in_the_making(project: Project, process: subprocess.Popen[bytes]) -> None:
+    """Until a worker has just begun a chunk: it says so in a hidden file beside the chunk's place."""
+    deadline = time.monotonic() + MOST_WAIT_S
+    folder = project.pipeline.store().path("chunk_latents", "sample", "any").parent
+    while time.monotonic() < deadline:
+        if any(folder.glob(".*.tries")):
+            return
+        assert process.poll() is None
+        time.sleep(0.01)
+    raise AssertionError(f"no chunk was begun within {MOST_WAIT_S} s")
+
+
 def run_once(project: Project, sample: Path, transcript: str | None = None) -> None:
     """The sample's video, made in this process, on an instance of the project's own."""
     os.environ.pop("DAGSTER_HOME", None)
@@ -297,6 +309,7 @@ def test_a_killed_worker_is_replaced_and_goes_on_with_the_carry(
         if " ".join(member.cmdline()).startswith("ray::_Worker")
     ]
     assert len(workers) == 1
+    wait_for_a_chunk_in_the_making(project, running)  # not between two: the one before is found, then
     workers[0].kill()
     _, errors = running.communicate(timeout=MOST_WAIT_S)
     assert running.returncode == 0, errors.decode()
