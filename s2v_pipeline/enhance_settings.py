@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from s2v_pipeline.setting_values import Group, Rate
 
@@ -39,6 +40,9 @@ class EnhanceSettings(Group):
     upscale_to_px: int | None = Field(
         None, ge=64, le=4096, multiple_of=2, description="shorter side afterwards, instead of upscale; never smaller"
     )
+    upscale_model: Path | None = Field(
+        None, description="ONNX super-resolution model (RGB of 0 to 1 in and out), for upscale 2, 3 or 4"
+    )
     sharpen: float | None = Field(None, ge=0, le=0.8, description="strength; 0 is the mildest, none is none")
     interpolate_fps: Rate | None = Field(
         None, description="frames a second of the delivered video, made along the movement; none keeps video.fps"
@@ -50,6 +54,12 @@ class EnhanceSettings(Group):
         if value is not None and not (1 <= value <= 120 and value.numerator <= 10**6):
             raise ValueError("must lie between 1 and 120, such as 25, 50 or 30000/1001")
         return value
+
+    @model_validator(mode="after")
+    def _a_model_has_a_factor(self) -> EnhanceSettings:
+        if self.upscale_model is not None and (self.upscale not in (2, 3, 4) or self.upscale_to_px is not None):
+            raise ValueError("upscale_model needs upscale = 2, 3 or 4, what it was trained for, and no upscale_to_px")
+        return self
 
     @property
     def changes_pictures(self) -> bool:

@@ -6,6 +6,8 @@ Does not belong here: the other groups (setting_groups), measuring and judging (
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field
 
 from s2v_pipeline.setting_values import Group, Texts
@@ -50,4 +52,10 @@ class GateSettings(Group):
     most_silent_lips: float = Field(0.01, ge=0, description="lips' movement in pauses, in eye distances, above noise")
     times_tracker_noise: float = Field(2.0, ge=0, description="of the tracker's own noise that is allowed besides")
     most_without_face: float = Field(0.02, ge=0, le=1, description="share of frames without a face")
+    identity_model: Path | None = Field(
+        None, description="ONNX face recognition model (112x112 RGB in, an embedding out), such as OpenCV's SFace"
+    )
+    least_identity: float = Field(
+        0.363, ge=-1, le=1, description="cosine of any face with the portrait's; SFace's own limit for one person"
+    )
     most_shape_off: float = Field(38.0, gt=0, description="rigid shape off the portrait's, thousandths of eye distance")

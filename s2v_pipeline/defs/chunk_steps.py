@@ -35,6 +35,7 @@ from s2v_pipeline.setting_groups import AlignmentSettings, Settings
 from s2v_pipeline.video.certificate import credentials_at
 from s2v_pipeline.video.credentials import check_signer
 from s2v_pipeline.video.finish_plan import clip_video, encodes_again, output_size
+from s2v_pipeline.video.onnx_model import OnnxModel
 
 
 def settings_of(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> Settings:
@@ -43,7 +44,13 @@ def settings_of(context: dg.AssetExecutionContext, pipeline: PipelineResource) -
     settings = credentials_at(pipeline.settings_for(pipeline.catalogue().get(context.partition_key)).settings, folder)
     weights = None if settings.wan.weights is None else folder / settings.wan.weights
     loras = tuple(str(folder / lora) for lora in settings.wan.loras)
-    return settings.model_copy(update={"wan": settings.wan.model_copy(update={"weights": weights, "loras": loras})})
+    model = settings.enhance.upscale_model
+    return settings.model_copy(
+        update={
+            "wan": settings.wan.model_copy(update={"weights": weights, "loras": loras}),
+            "enhance": settings.enhance.model_copy(update={"upscale_model": None if model is None else folder / model}),
+        }
+    )
 
 
 def alignment_settings(context: dg.AssetExecutionContext, pipeline: PipelineResource) -> AlignmentSettings:
@@ -103,11 +110,15 @@ def check_settings(settings: Settings, pipeline: PipelineResource) -> None:
     """Refuse what later stages could not do: now, not after the hours that a video may take.
 
     Raises:
-        SettingsError: the generator, the signer or the chunk cache cannot be used as it is set.
+        SettingsError: the generator, the signer, the chunk cache or a model cannot be used as it is set.
     """
     check_generator(settings)
     chunk_cache(pipeline)
     check_signer(settings)
+    if settings.enhance.upscale_model is not None:
+        OnnxModel(settings.enhance.upscale_model, "enhance.upscale_model")
+    if settings.gate.identity_model is not None:
+        OnnxModel(pipeline.folder().absolute() / settings.gate.identity_model, "gate.identity_model")
 
 
 def chunk_cache(pipeline: PipelineResource) -> ChunkCache | None:

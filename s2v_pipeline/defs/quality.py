@@ -17,6 +17,7 @@ from s2v_pipeline.defs.stored import stored_tables, stored_video
 from s2v_pipeline.faces.landmarker import FaceLandmarker
 from s2v_pipeline.gate_settings import GateSettings
 from s2v_pipeline.video.expected import expected_video
+from s2v_pipeline.video.face_embedding import FaceEmbedder
 from s2v_pipeline.video.gate import judge
 from s2v_pipeline.video.inspection import Expected, Inspection, inspect_video
 from s2v_pipeline.video.quality_report import PAGE_PART, REPORT_PART, write_page, write_report
@@ -68,7 +69,8 @@ def quality_gate(
     # 1. measure and judge
     _, features, phonemes = stored_tables(context, pipeline)
     expected = expected_video(speech, features.attrs, phonemes, video, settings, pipeline.store())
-    found = inspect_video(path, expected, FaceLandmarker(settings.paths.face_model))
+    embedder = None if limits.identity_model is None else FaceEmbedder(pipeline.folder() / limits.identity_model)
+    found = inspect_video(path, expected, FaceLandmarker(settings.paths.face_model), embedder)
     measured = judge(found, expected, limits)
     # 2. the report, for people and for programs
     page = _write(pipeline, video.input_id, video.sha256, path, found, expected, measured, limits)

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from s2v_pipeline.artifacts import file_sha256
 from s2v_pipeline.clips.label import Stamp, label_stamp
 from s2v_pipeline.enhance_settings import MEZZANINE_CRF, EnhanceSettings
 from s2v_pipeline.errors import SettingsError
@@ -30,10 +31,11 @@ from s2v_pipeline.video.enhance.deflicker import Deflicker
 from s2v_pipeline.video.enhance.denoise import FastDenoise, MotionDenoise
 from s2v_pipeline.video.enhance.drift import DriftCorrection, DriftSample
 from s2v_pipeline.video.enhance.interpolate import Interpolate
+from s2v_pipeline.video.enhance.onnx_upscale import OnnxUpscaler
 from s2v_pipeline.video.enhance.sharpen import Sharpen
 from s2v_pipeline.video.enhance.stage import Enhancement, chained
 from s2v_pipeline.video.enhance.tone import LUMA, Tone, grey_world_gains
-from s2v_pipeline.video.enhance.upscale import LanczosUpscale
+from s2v_pipeline.video.enhance.upscale import LanczosUpscale, ModelUpscale
 from s2v_pipeline.video.frames import ShownFrame
 from s2v_pipeline.video.join_repair import BlendJoins
 
@@ -183,7 +185,10 @@ def looks(enhance: EnhanceSettings, portrait: NDArray[np.uint8]) -> tuple[Enhanc
     height_px, width_px, _ = portrait.shape
     size = output_size(width_px, height_px, enhance)
     if size != (width_px, height_px):
-        stages.append(LanczosUpscale(*size))
+        if enhance.upscale_model is None:
+            stages.append(LanczosUpscale(*size))
+        else:
+            stages.append(ModelUpscale(OnnxUpscaler(enhance.upscale_model, round(enhance.upscale))))
     return tuple(stages)
 
 
@@ -206,10 +211,14 @@ def finish_key(settings: Settings, encoder: str, captions: str, label: str) -> d
     """
     if not encodes_again(settings):
         return {}
+    model = settings.enhance.upscale_model
     video = settings.video.model_dump(mode="json", include={"codec", "bit_depth", "crf", "bitrate_kbps", "x264_preset"})
     burned = settings.delivery.model_dump(mode="json", include={"burn_captions", "burn_place"})
     return {
-        "enhance": settings.enhance.model_dump(mode="json"),
+        "enhance": {
+            **settings.enhance.model_dump(mode="json"),
+            "upscale_model": None if model is None else file_sha256(model),
+        },
         "enhance_code": f"{CODE_VERSION} OpenCV {cv2.__version__}",
         "final_encoding": {**video, "encoder": encoder},
         "final_label": label,

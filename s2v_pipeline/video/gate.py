@@ -249,6 +249,17 @@ def _face(found: Inspection, limits: GateSettings) -> Iterator[Measured]:
         at_s=None if identity is None else identity.worst_s,
         note=_if_none(worst, why),
     )
+    if limits.identity_model is not None:
+        likeness = found.likeness
+        yield Measured(
+            check,
+            "likeness of the face by the recognition model",
+            None if likeness is None else likeness.worst,
+            limits.least_identity,
+            at_least=True,
+            at_s=None if likeness is None else likeness.worst_s,
+            note=_if_none(None if likeness is None else likeness.worst, why),
+        )
 
 
 _SAMPLE_MS = 0.13  # a sample of the lowest rate, 8 kHz, is 0.125 ms

@@ -21,6 +21,7 @@ from s2v_pipeline.faces.landmarker import FaceLandmarker
 from s2v_pipeline.setting_groups import VideoSettings
 from s2v_pipeline.video.audio_difference import AudioDifference, audio_difference
 from s2v_pipeline.video.caption_faults import caption_faults
+from s2v_pipeline.video.face_embedding import FaceEmbedder, FaceLikeness, measure_likeness
 from s2v_pipeline.video.face_shape import eye_distances_px, mouth_opening
 from s2v_pipeline.video.face_track import face_of_picture, track_frames
 from s2v_pipeline.video.frames import ShownFrame, iter_frames
@@ -71,6 +72,7 @@ class Inspection:
 
     Attributes:
         opening: (n,), of the mouth in every frame, in eye distances; NaN where no face was seen.
+        likeness: by a recognition model, where one was given.
 
     The others are what their modules say.
     """
@@ -86,13 +88,17 @@ class Inspection:
     level: SoundLevel
     speech_level: SoundLevel
     captions: tuple[str, ...]
+    likeness: FaceLikeness | None = None
 
 
-def inspect_video(video: Path, expected: Expected, landmarker: FaceLandmarker) -> Inspection:
-    """Measure a video.
+def inspect_video(
+    video: Path, expected: Expected, landmarker: FaceLandmarker, embedder: FaceEmbedder | None = None
+) -> Inspection:
+    """Measure a video; with a recognition model its frames are decoded once more.
 
     Raises:
         MediaError: it is not a readable MP4 with one picture and one sound.
+        SettingsError: the recognition model takes other inputs.
     """
     # 1. the container
     probe = probe_video(video)
@@ -122,6 +128,9 @@ def inspect_video(video: Path, expected: Expected, landmarker: FaceLandmarker) -
         level=_video_level(video),
         speech_level=_speech_level(expected.speech),
         captions=caption_faults(expected.captions, max(probe.video_duration_s, probe.audio_duration_s)),
+        likeness=None
+        if embedder is None or portrait is None
+        else measure_likeness(iter_frames(video), faces, expected.portrait, portrait.landmarks_px, embedder),
     )
 
 

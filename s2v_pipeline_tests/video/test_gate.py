@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from s2v_pipeline.faces.landmarker import FaceLandmarker
 from s2v_pipeline.gate_settings import GateSettings
 from s2v_pipeline.video.caption_faults import caption_faults
+from s2v_pipeline.video.face_embedding import FaceLikeness
 from s2v_pipeline.video.frames import ShownFrame, iter_frames
 from s2v_pipeline.video.gate import judge
 from s2v_pipeline.video.inspection import Expected, Inspection, inspect_video
@@ -76,6 +77,18 @@ def test_a_good_video_passes_every_check(found: Inspection, expected: Expected) 
     assert {measure.check for measure in measured} == set(CHECKS)
     taken = {measure.measure for measure in measured if measure.value is not None}
     assert {"opening against phones", "picture against sound, beyond doubt", "lips' movement in pauses"} <= taken
+
+
+def test_a_recognition_model_is_asked_where_there_is_one(found: Inspection, expected: Expected) -> None:
+    limits = LIMITS.model_copy(update={"identity_model": Path("model.onnx")})
+    own, other = (
+        replace(found, likeness=FaceLikeness(median=0.9, worst=worst, worst_s=1.5, frames=24)) for worst in (0.8, 0.2)
+    )
+    assert failed(judge(own, expected, limits)) == set()
+    assert failed(judge(other, expected, limits)) == {"face_is_kept"}
+    (line,) = [measure for measure in judge(other, expected, limits) if "recognition" in measure.measure]
+    assert (line.value, line.at_s, line.passed) == (0.2, 1.5, False)
+    assert not any("recognition" in measure.measure for measure in judge(other, expected, LIMITS))
 
 
 @pytest.mark.parametrize(
