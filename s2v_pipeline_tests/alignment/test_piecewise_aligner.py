@@ -177,6 +177,7 @@ def test_a_long_silence_in_the_middle() -> None:
 
 @pytest.mark.slow
 @pytest.mark.slow
+@pytest.mark.soak  # half a minute of long speech
 def test_memory_does_not_grow_with_length_nor_the_table_change_with_the_process(
     long_speech: tuple[KnownSpeech, Alignment],
 ) -> None:

@@ -107,6 +107,7 @@ def test_runs_share_one_that_outlives_them_until_it_is_told_to_end(shared: Share
     assert not shared.down()
 
 
+@pytest.mark.soak  # two more starts of Ray
 def test_it_ends_when_its_keeper_is_killed_and_the_next_one_when_nobody_uses_it(shared: SharedRay) -> None:
     settings = ClusterSettings(address="shared", num_cpus=1, idle_s=0)
     first = shared.join(settings)

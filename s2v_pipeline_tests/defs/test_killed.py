@@ -149,6 +149,7 @@ def test_a_killed_worker_costs_its_chunk_alone(project: Project, running: subpro
     assert len({clip.worker for clip in clips.chunks}) >= 2
 
 
+@pytest.mark.soak  # a minute and a half; a killed worker and a killed run are in every run
 def test_a_run_whose_ray_dies_goes_on_with_a_new_one(project: Project, running: subprocess.Popen[bytes]) -> None:
     done = wait_for_clips(project, running, 1)
     (raylet,) = ray_processes(running, "raylet")

@@ -89,6 +89,7 @@ def test_the_chain_is_the_pipelines_video(weights: Path, picture: FileRef) -> No
         assert (difference > 0).mean() < 1e-3
 
 
+@pytest.mark.soak  # a figure of the design, not of the code
 def test_rounding_the_level_changes_little(
     weights: Path, made: WanGenerator, picture: FileRef, chain: list[tuple[ChunkRequest, GeneratedChunk]]
 ) -> None:
