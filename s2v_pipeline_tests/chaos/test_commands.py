@@ -97,7 +97,9 @@ def test_videos_survive_faults(
     assert any("this input always breaks the generator" in said for said in poisoned.said)
     assert judged["n_made_twice"] == 0
     assert judged["left_processes"] == []
-    assert judged["left_files"] == []
+    # A chunk that was begun in vain and never made keeps the count of its tries.
+    kept = f"chunk_latents/{POISONED.name}/."
+    assert [file for file in judged["left_files"] if not (file.startswith(kept) and file.endswith(".tries"))] == []
     assert judged["unfinished_runs"] == []
     assert judged["taken_slots"] == 0
     assert journal.of("hung") == []
