@@ -17,7 +17,7 @@ import psutil
 
 from s2v_pipeline.cluster.rank_group import NAMESPACE
 from s2v_pipeline.cluster.ray_environment import set_environment
-from s2v_pipeline.cluster.versions import check_same, own_versions
+from s2v_pipeline.cluster.versions import Versions, check_same, own_versions
 from s2v_pipeline.errors import ClusterError
 from s2v_pipeline.setting_groups import ClusterSettings
 
@@ -127,23 +127,40 @@ def join(address: str, settings: ClusterSettings, *, token: str = "") -> str:
 
 
 def check_workers() -> None:
-    """See that the cluster's workers have the same code as this run.
+    """See that every node of the cluster has the same code as this run.
 
     Raises:
-        ClusterError: they do not, or do not have it at all.
+        ClusterError: one has not, or does not have it at all.
     """
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    asked: Any = ray.remote(num_cpus=0)(own_versions)
-    try:
-        there = ray.get(asked.remote())
-    except ray.exceptions.RayTaskError as error:
-        raise ClusterError(
-            "the cluster's workers must have s2v_pipeline installed",
-            got=f"{type(error.cause).__name__}: {error.cause}",
-            cure=_SAME_CURE,
-        ) from error
-    check_same(own_versions(), there, cure=_SAME_CURE)
+    asked = {}
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        if node["Alive"]:
+            # Left to itself Ray would ask this run's own node.
+            place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            remote: Any = ray.remote(num_cpus=0, scheduling_strategy=place)(_versions_there)
+            asked[node["NodeName"]] = remote.remote()
+    for name, ref in asked.items():
+        try:
+            there = ray.get(ref)
+        except ray.exceptions.RayTaskError as error:
+            raise ClusterError(
+                "the cluster's nodes must have s2v_pipeline installed",
+                got=f"{type(error.cause).__name__} from {name}: {error.cause}",
+                cure=_SAME_CURE,
+            ) from error
+        except ray.exceptions.RayError as error:
+            # It left meanwhile; work is not given to it either.
+            _log.warning("the node %s does not answer: %s", name, " ".join(str(error).split()))
+            continue
+        check_same(own_versions(), there, cure=f"{_SAME_CURE} It is the node {name}.")
+
+
+def _versions_there() -> Versions:
+    """Ray takes plain functions alone, which what is cached is not."""
+    return own_versions()
 
 
 def _call(warm_up: Callable[[], None]) -> None:

@@ -27,6 +27,7 @@ from s2v_pipeline.errors import AlignmentError, InputError, S2VError, SettingsEr
 from s2v_pipeline.progress_bars import PROGRESS_LOGGER
 from s2v_pipeline.temporaries import temporary_prefix
 from s2v_pipeline.video.generation_stats import WAIT
+from s2v_pipeline.video.stragglers import stragglers
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
 
@@ -190,6 +191,8 @@ def run_tasks(
             raise KeyboardInterrupt
 
     chunks = executor.run(tasks, on_done, in_order=placement.in_order, n_gpus=placement.n_gpus, warm=placement.warm)
+    for straggler in stragglers(chunks):
+        context.log.warning("%s", straggler)
     return [
         replace(chunk, timings_s=((WAIT, round(waits_s[chunk.index], 3)), *chunk.timings_s))
         if chunk.index in waits_s

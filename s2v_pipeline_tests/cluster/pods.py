@@ -21,6 +21,9 @@ from typing import Self
 from s2v_pipeline_tests.conftest import REPOSITORY
 
 _SHARED_MEMORY = "512m"
+RAY_IS_UP = "This command will now block"
+"""What `ray start --block` says when it is up."""
+LATE = "timed out during startup"
 _TOOLS = ("ip", "unshare", "bash", "mount")
 
 
@@ -76,10 +79,10 @@ def pod_environment(folder: Path) -> dict[str, str]:
     }
 
 
-def until_open(address: str) -> str:
-    """A line of bash that waits until somebody listens."""
-    host, _, port = address.partition(":")
-    return f"until (exec 3<>/dev/tcp/{host}/{port}) 2>/dev/null; do sleep 0.5; done"
+def twice(command: str) -> str:
+    """A line of bash that gives a command again if it fails, as Kubernetes does: Ray itself gives a start 30 s, which a
+    loaded machine can take."""
+    return f"{command} || {command}"
 
 
 class Pods:
@@ -97,7 +100,7 @@ class Pods:
         self._environment = dict(environment)
         self._prefix = f"s2v{uuid.uuid4().hex[:6]}"
         self._switch = f"{self._prefix}-switch"
-        self._inits: list[subprocess.Popen[bytes]] = []
+        self._started: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def __enter__(self) -> Self:
         try:
@@ -112,21 +115,17 @@ class Pods:
     ) -> None:
         self._end()
 
-    def start(self, name: str, script: str, *, ends_others: bool = False) -> subprocess.Popen[bytes]:
+    def start(self, name: str, script: str) -> subprocess.Popen[bytes]:
         """Run a script in a host as its first process; all of its processes end with it.
 
         Args:
             name: of the host.
             script: of bash, run with -e.
-            ends_others: what the host ran until now is ended, as when a pod is started again.
         """
-        if ends_others:
-            for process in [each for each in self._inits if self._netns(name) in each.args]:  # type: ignore[operator]
-                _kill(process)
-                self._inits.remove(process)
         (self._folder / f"ray-{name}").mkdir(exist_ok=True)
         private = (
-            f"mkdir -p /tmp/ray; mount --bind "$PWD/ray-{name}" /tmp/ray; mount -t tmpfs -o size={_SHARED_MEMORY} s2v /dev/shm"
+            f"mkdir -p /tmp/ray; mount --bind {self._folder}/ray-{name} /tmp/ray\n"
+            f"mount -t tmpfs -o size={_SHARED_MEMORY} s2v /dev/shm"
         )
         with (self._folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -142,19 +141,37 @@ class Pods:
                 env=self._environment,
                 start_new_session=True,
             )
-        self._inits.append(process)
+        self._started.append((name, process))
         return process
 
-    def wait(self, process: subprocess.Popen[bytes], timeout_s: float) -> int:
+    def wait_until_said(self, name: str, words: str, timeout_s: float) -> None:
+        """Return when a host's scripts have said something.
+
+        Raises:
+            AssertionError: they have not in time, or have ended.
+        """
+        deadline = time.monotonic() + timeout_s
+        while words not in self.log(name):
+            assert all(each.poll() is None for host, each in self._started if host == name), self.log(name)
+            assert time.monotonic() < deadline, f"{name} has not said {words!r}: {self.log(name)}"
+            time.sleep(0.2)
+
+    def wait(self, process: subprocess.Popen[bytes], timeout_s: float, *, may_end: tuple[str, ...] = ()) -> int:
         """The exit code of what was started.
+
+        Args:
+            process: that is waited for.
+            timeout_s: how long.
+            may_end: hosts whose scripts may end meanwhile.
 
         Raises:
             AssertionError: it has not ended in time, or another host did, which none should.
         """
         deadline = time.monotonic() + timeout_s
+        host = next(name for name, each in self._started if each is process)
         while process.poll() is None:
-            for other in self._inits:
-                assert other is process or other.poll() is None, f"{other.args} ended with {other.returncode}"
+            for name, other in self._started:
+                assert name in (*may_end, host) or other.poll() is None, f"{name} ended: {self.log(name)}"
             assert time.monotonic() < deadline, f"{process.args} has not ended after {timeout_s} s"
             time.sleep(0.2)
         return process.returncode
@@ -203,7 +220,7 @@ class Pods:
             _run("ip", "-n", netns, "route", "add", "default", "via", "10.213.7.254")
 
     def _end(self) -> None:
-        for process in self._inits:
+        for _, process in self._started:
             _kill(process)
         for name in self._names:
             shutil.rmtree(self._hosts(name), ignore_errors=True)
