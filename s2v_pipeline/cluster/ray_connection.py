@@ -105,7 +105,7 @@ def join(address: str, settings: ClusterSettings, *, token: str = "") -> str:
         The URL of its dashboard; "" where it has none.
 
     Raises:
-        ClusterError: nobody listens, or it has another Python or Ray.
+        ClusterError: nobody listens, it has another Python or Ray, or no node on this machine.
     """
     _probe(address, settings.connect_timeout_s)
     set_environment(local=False, token=token)
@@ -114,7 +114,13 @@ def join(address: str, settings: ClusterSettings, *, token: str = "") -> str:
     try:
         found = ray.init(address=address, **_INIT)
     except RuntimeError as error:
-        # Ray's own check of Python and Ray has no class of its own.
+        # Neither of Ray's refusals has a class of its own.
+        if "No node info found" in str(error):
+            raise ClusterError(
+                "a run connects to a cluster through a Ray node on its own machine",
+                got=f"none here that belongs to {address}",
+                cure=f"Start one that offers nothing: ray start --address={address} --num-cpus=0 --num-gpus=0",
+            ) from error
         if "ersion mismatch" not in str(error):
             raise
         raise ClusterError(

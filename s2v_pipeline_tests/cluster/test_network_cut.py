@@ -29,7 +29,7 @@ chunk_s = 0.7
 [inputs]
 settle_s = 0
 """
-N_CHUNKS = 11
+N_CHUNKS = 10
 HEAD, DRIVER, WORKERS = "head", "driver", ("one", "two")
 ADDRESS = "head:6379"
 MOST_START_S, MOST_S = 120, 600

@@ -1,8 +1,9 @@
-"""A Ray that is not up in time is started once more; what the first try left is gone, and nothing else is."""
+"""A Ray that is not up in time is started once more, and what the first try left is gone; a run needs a node here."""
 
 from __future__ import annotations
 
 import logging
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +17,8 @@ import psutil
 import pytest
 
 from s2v_pipeline.cluster import ray_connection
+from s2v_pipeline.errors import ClusterError
+from s2v_pipeline.setting_groups import ClusterSettings
 from s2v_pipeline_tests.conftest import REPOSITORY
 
 LATE = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
@@ -87,6 +90,20 @@ def test_another_error_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, caplo
     with pytest.raises(ValueError, match="no such option"):
         start(monkeypatch, ValueError("no such option"))
     assert caplog.records == []
+
+
+def test_a_machine_without_a_node_of_the_cluster_is_told_how_to_join_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    def refuse(**options: object) -> None:
+        raise RuntimeError("No node info found matching attributes: '' when trying to resolve node to connect to.")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray_connection, "set_environment", lambda *, local, token: None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=f"ray start --address={address} --num-cpus=0"):
+            ray_connection.join(address, ClusterSettings(address=address))
 
 
 @pytest.mark.soak  # Ray itself waits for half a minute
