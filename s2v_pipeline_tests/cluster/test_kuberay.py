@@ -184,5 +184,5 @@ def test_a_cluster_started_so_makes_a_video(
             code = pods.wait(pods.start(driver, script), MOST_S)
         said = pods.log(driver)
         assert code == 0, said
-    assert (tmp_path / "data" / "artifacts" / "final_videos" / "sample" / "video.mp4").stat().st_size > 0
+    assert (tmp_path / "data" / "artifacts" / "final_videos" / "sample" / "sample.mp4").stat().st_size > 0
     assert "Ray is ready" in said

@@ -120,7 +120,7 @@ def test_a_worker_cut_off_costs_its_chunk_and_no_more(pods: Pods, project: Path,
     _log.warning("the run ended %.0f s after the cut", time.monotonic() - cut_at)
     assert hashes(project) == undisturbed
     assert_kept(project, done)
-    assert (project / "data" / "artifacts" / "final_videos" / "sample" / "video.mp4").stat().st_size > 0
+    assert (project / "data" / "artifacts" / "final_videos" / "sample" / "sample.mp4").stat().st_size > 0
 
 
 def test_a_run_cut_off_from_the_cluster_ends_and_the_next_one_goes_on(
