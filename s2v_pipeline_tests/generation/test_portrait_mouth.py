@@ -93,6 +93,18 @@ def test_open_close_and_rounded_spread_vowels_differ() -> None:
     assert shapes["AA"]["lip_pucker"] < 0.05
 
 
+@pytest.mark.parametrize("name", ["S", "Z", "T", "D"])
+def test_consonants_at_the_teeth_leave_the_lips_apart_over_a_jaw_that_is_up(name: str) -> None:
+    motion = _motion(phones_in_a_row(f"IY {name} IY", phone_s=0.16))
+    frame = int(0.74 * 25)
+    jaw = float(motion.column("jaw_open")[frame])
+    opening = jaw + float(motion.column("lips_apart")[frame])
+    assert jaw < 0.24
+    assert opening > jaw + 0.04
+    assert opening > 0.17
+    assert motion.column("lips_closed")[frame] == 0
+
+
 def test_rounding_is_prepared_while_the_consonants_before_it_sound() -> None:
     # Coarticulation: the S of "soon" is rounded, the S of "seen" is not.
     frame = int(0.70 * 25)  # late in the S
@@ -179,6 +191,11 @@ def test_the_smile_is_relaxed_in_speech_and_comes_back_partly_in_long_pauses() -
     assert np.abs(np.diff(relax)).max() * 25 < 1.2
     smiling = _motion(phones, prompt="a smiling woman").column("smile_relax")
     assert smiling.max() < 0.5
+
+
+def test_between_two_sentences_the_smile_does_not_come_and_go() -> None:
+    relax = _motion((("AA", 0.5, 2.0), ("SIL", 2.0, 3.4), ("AA", 3.4, 4.0))).column("smile_relax")
+    assert np.ptp(relax[int(2.0 * 25) : int(3.4 * 25)]) < 0.03
 
 
 def test_visemes_and_the_alignment_speak_of_the_same_phones() -> None:
