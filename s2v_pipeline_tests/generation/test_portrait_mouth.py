@@ -195,7 +195,7 @@ def test_the_smile_is_relaxed_in_speech_and_comes_back_partly_in_long_pauses() -
 
 def test_between_two_sentences_the_smile_does_not_come_and_go() -> None:
     relax = _motion((("AA", 0.5, 2.0), ("SIL", 2.0, 3.4), ("AA", 3.4, 4.0))).column("smile_relax")
-    assert np.ptp(relax[int(2.0 * 25) : int(3.4 * 25)]) < 0.03
+    assert np.ptp(relax[int(2.0 * 25) : int(3.4 * 25)]) < 0.06
 
 
 def test_visemes_and_the_alignment_speak_of_the_same_phones() -> None:

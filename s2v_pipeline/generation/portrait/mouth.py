@@ -291,6 +291,7 @@ def _contacts(phones: tuple[SpokenPhone, ...]) -> tuple[Contact, ...]:
         # The middle of the phone, which the listener's eye goes by; stops are still closed then.
         for column, value in (
             ("lips_closed", 1.0 if viseme.closes else 0.0),
+            ("lip_press", viseme.press),
             ("lip_tuck", viseme.tuck),
             ("tongue_tip", viseme.tongue),
         ):

@@ -82,7 +82,7 @@ def _consonant(
 def _bilabial(press: float, release_share: float) -> Viseme:
     # The jaw rises to help but lips do the closing: Keating et al. find bilabials' jaw lower than sibilants'.
     return Viseme(
-        Pull(0.15, 0.8), Pull(0.0, 0.3), Pull(0.0, 0.25), closes=True, press=press, release_share=release_share
+        Pull(0.12, 0.9), Pull(0.0, 0.3), Pull(0.0, 0.25), closes=True, press=press, release_share=release_share
     )
 
 
@@ -99,9 +99,9 @@ VISEMES: Mapping[str, Viseme] = MappingProxyType(
         "UH": _vowel(0.38, -0.45, 0.50),
         "UW": _vowel(0.26, -0.90, 1.00),
         # Stops: P is released long before its voicing starts (aspiration), M only when it ends.
-        "P": _bilabial(0.80, 0.60),
-        "B": _bilabial(0.75, 0.85),
-        "M": _bilabial(0.45, 0.95),
+        "P": _bilabial(1.00, 0.60),
+        "B": _bilabial(0.95, 0.85),
+        "M": _bilabial(0.80, 0.95),
         "F": _consonant(0.10, 0.80, lips_dominance=0.4, tuck=1.0),
         "V": _consonant(0.10, 0.80, lips_dominance=0.4, tuck=1.0),
         "TH": _consonant(0.18, 0.60, apart=0.07, tongue=1.0),
