@@ -48,6 +48,7 @@ def test_every_contact_is_seen(phones: tuple[PhoneRow, ...], fps: Fraction) -> N
     for name, start_s, end_s in phones:
         if name in ("P", "B", "M"):
             assert _seen(motion, "lips_closed", start_s, end_s, fps) == 1, (name, start_s)
+            assert _seen(motion, "lip_press", start_s, end_s, fps) >= VISEMES[name].press - 1e-6, (name, start_s)
         elif name in ("F", "V"):
             assert _seen(motion, "lip_tuck", start_s, end_s, fps) >= 0.9, (name, start_s)
         elif name in ("TH", "DH", "L"):
