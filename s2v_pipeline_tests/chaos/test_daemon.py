@@ -79,6 +79,11 @@ def _up(project: Project, number: int) -> subprocess.Popen[bytes]:
         )
 
 
+def _next_kind(random: Random) -> str:
+    (kind,) = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
+    return kind
+
+
 def _n_done(store: ArtifactStore) -> int:
     return sum((store.root / "final_videos" / name / "manifest.json.provenance.json").exists() for name in NAMES)
 
@@ -110,7 +115,8 @@ def test_the_watched_folder_survives_its_own_processes(
     n_hit, number, began_at = 0, 0, time.monotonic()
     up = _up(project, number)
     family.follow(up.pid)
-    next_fault_at = time.monotonic() + random.uniform(*PAUSE_S)
+    # Kept until there is such a process: a start has the code server first, and would else lose nothing else.
+    next_fault_at, kind = time.monotonic() + random.uniform(*PAUSE_S), _next_kind(random)
     while time.monotonic() - began_at < MOST_S:
         time.sleep(1.0)
         if up.poll() is not None:
@@ -121,7 +127,6 @@ def test_the_watched_folder_survives_its_own_processes(
         elif n_hit < most_faults and _n_done(project.pipeline.store()) < len(NAMES):
             if time.monotonic() < next_fault_at:
                 continue
-            (kind,) = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
             found = [
                 each
                 for each in family.members(up.pid)
@@ -160,7 +165,7 @@ def test_the_watched_folder_survives_its_own_processes(
     )
     (judged,) = journal.of("judged")
     print(json.dumps(judged))  # noqa: T201 (what the test is for)
-    assert exit_code == 0
+    assert exit_code in (0, 130)  # 130: it had just been started again, and had nothing to end yet
     for name in NAMES:
         assert audit.video_of(store, name) == audit.video_of(portrait_undisturbed, "clara")
     assert judged["n_made_twice"] == 0
