@@ -189,7 +189,7 @@ def test_terminate_frees_the_workers_at_once(project: Project, start: Callable[.
     assert up.process.returncode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_dagster_is_started_again_and_a_killed_up_leaves_nothing(project: Project, start: Callable[..., Up]) -> None:
     up = start()
     with pytest.raises(SettingsError, match=f"got process {up.process.pid} serves"):
@@ -208,8 +208,11 @@ def test_dagster_is_started_again_and_a_killed_up_leaves_nothing(project: Projec
     up.process.wait()
     assert [each for each in left if "dagster_webserver" in each.cmdline() and each.is_running()]
     up = start()
+    log = project.folder / "up.log"
+    # What was left answered until now.
+    wait_for(lambda: "that was killed had left running" in log.read_text(), MOST_START_S)
+    wait_for(up.loaded, MOST_START_S)
     assert psutil.wait_procs(left, timeout=0)[1] == []
-    assert "that was killed had left running" in (project.folder / "up.log").read_text()
     assert up.end(signal.SIGINT) == []
     assert up.process.returncode == 0
 
