@@ -24,12 +24,13 @@ from s2v_pipeline_tests.chaos import audit
 from s2v_pipeline_tests.chaos.families import Family, title
 from s2v_pipeline_tests.chaos.journal import Journal
 from s2v_pipeline_tests.chaos.ledger import Ledger
-from s2v_pipeline_tests.chaos.runs import environment, write_project
+from s2v_pipeline_tests.chaos.runs import Wanted, environment, write_project
 from s2v_pipeline_tests.conftest import copy_sample
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
 
 NAMES = ("anna", "berta")
+UNDISTURBED = Wanted("clara", "portrait")  # what `portrait_undisturbed` is
 # Words of the command lines, and how often each is killed beside the others.
 KINDS: Mapping[str, tuple[str, ...]] = {
     "kill_daemon": ("_daemon", "daemon run"),
@@ -105,7 +106,7 @@ def test_the_watched_folder_survives_its_own_processes(
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     project = _project(tmp_path / "project")
     for name in NAMES:
-        copy_sample(project.folder / "data" / "inputs" / name)
+        (copy_sample(project.folder / "data" / "inputs" / name) / "prompt.txt").write_text(UNDISTURBED.prompt)
     journal = Journal(Path(os.environ.get("CHAOS_LOG", str(tmp_path))) / f"daemon-{seed}.jsonl")
     most_faults = int(os.environ.get("CHAOS_DAEMON_FAULTS", "12"))
     family, ledger = Family(), Ledger(project.pipeline.store().root, journal)
@@ -168,6 +169,6 @@ def test_the_watched_folder_survives_its_own_processes(
     assert n_hit > 0
     assert exit_code in (0, 130)  # 130: it had just been started again, and had nothing to end yet
     for name in NAMES:
-        assert audit.video_of(store, name) == audit.video_of(portrait_undisturbed, "clara")
+        assert audit.video_of(store, name) == audit.video_of(portrait_undisturbed, UNDISTURBED.name)
     assert judged["n_made_twice"] == 0
     assert (left, judged["left_files"], judged["unfinished_runs"], judged["taken_slots"]) == ([], [], [], 0)
