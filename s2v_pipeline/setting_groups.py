@@ -87,6 +87,9 @@ class GenerationSettings(Group):
     )
     seed: int = Field(0, ge=0, lt=2**63, description="of the input; a chunk's seed derives from it")
     chunk_s: float = Field(4.0, gt=0, le=60, description="length of a chunk: the most work that a crash can lose")
+    new_segment_pause_s: float = Field(
+        0.0, ge=0, description="a chain of chunks (wan_s2v) starts anew in pauses at least this long; 0: never"
+    )
 
 
 class WanSettings(Group):

@@ -10,7 +10,7 @@ that of another chunk, makes other frames.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -44,9 +44,9 @@ def check_video(settings: Settings) -> None:
     pass
 
 
-def chunk_plan(n_frames: int, settings: Settings) -> ChunkPlan:
+def chunk_plan(n_frames: int, settings: Settings, cuts: Sequence[int] = ()) -> ChunkPlan:
     chunk_frames = int(Fraction(repr(settings.generation.chunk_s)) * settings.video.fps)
-    return plan_chunks(n_frames, chunk_frames=chunk_frames, first_chunk_frames=chunk_frames - 3)
+    return plan_chunks(n_frames, chunk_frames=chunk_frames, first_chunk_frames=chunk_frames - 3, cuts=cuts)
 
 
 def n_gpus(settings: Settings) -> int:
@@ -73,7 +73,7 @@ class ChainedGenerator:
     chained: bool = True
 
     def generate(self, request: ChunkRequest, carry: Carry | None) -> GeneratedChunk:
-        if (carry is None) is not (request.index == 0) or request.sound is None:
+        if (carry is None) is request.continues or request.sound is None:
             raise GenerationError("a chunk goes on from the one before", got=f"{carry}", cure="Give it.")
         time.sleep(CHUNK_TIME_S)
         brightness = 0.0 if carry is None else float(carry.tensors["brightness"][0])

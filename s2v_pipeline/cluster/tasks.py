@@ -54,7 +54,7 @@ class GenerateChunk:
         request: of which chunk.
         store: where they go.
         previous_key: key of the chunk before it, of which the store holds the carry; "" for independent chunks and for
-            the first of a chain.
+            the first of a segment.
         cache: where files of earlier runs and other inputs are kept, too.
         clip: how its clip is encoded, where that is done at once if the generator brings the frames.
     """
@@ -76,7 +76,7 @@ class GenerateChunk:
         timings = Timings()
         with timings.part("load"):
             generator = load_generator(self.spec)
-        if bool(self.previous_key) is not (generator.chained and self.request.index > 0):
+        if bool(self.previous_key) is not (generator.chained and self.request.continues):
             raise GenerationError(
                 "a chained generator's chunks need the one before, and no others do",
                 got=f"{self.label} of {self.spec.name!r}, " + ("with one" if self.previous_key else "without"),

@@ -208,7 +208,7 @@ def chunk_latents(
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
         tasks = latents_tasks(settings, requests, pipeline.store(), chunk_cache(pipeline))
         chunks = run_tasks(context, executor, tasks, placement_of(settings))
-        value = manifest_of("chunk_latents", settings, speech_inputs, chunks)
+        value = manifest_of("chunk_latents", settings, speech_inputs, requests, chunks)
     return dg.MaterializeResult(
         value=value,
         data_version=dg.DataVersion(value_version(value)),
@@ -244,7 +244,7 @@ def rendered_clips(
         with frames_counted(context, pipeline.store(), [len(request.frames) for request in requests]) as counters:
             tasks = clip_tasks(settings, requests, chunk_latents, pipeline.store(), counters, chunk_cache(pipeline))
             clips = run_tasks(context, executor, tasks, placement_of_clips(settings, tasks), reports=False)
-        value = manifest_of("rendered_clips", settings, speech_inputs, clips)
+        value = manifest_of("rendered_clips", settings, speech_inputs, requests, clips)
     return dg.MaterializeResult(
         value=value,
         data_version=dg.DataVersion(value_version(value)),

@@ -16,9 +16,10 @@ from s2v_pipeline.artifacts import ArtifactStore, content_key
 from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform
 from s2v_pipeline.audio.tracks import analysed_path
 from s2v_pipeline.cache.chunk_cache import ChunkCache, cache_of
-from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
+from s2v_pipeline.chunks.build import VideoRequest, build_requests, keys_before
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
+from s2v_pipeline.chunks.segments import pause_cuts
 from s2v_pipeline.clips.clip_encoding import ClipEncoding
 from s2v_pipeline.clips.encoders import choose_encoder
 from s2v_pipeline.clips.label import label_stamp
@@ -94,9 +95,16 @@ def plan_requests(
         speech_level_db=features.attrs["speech_level_db"],
         median_f0_hz=features.attrs["median_f0_hz"],
     )
+    cuts = pause_cuts(
+        # What was heard, not what was read: a corrected transcript moves no cut.
+        features.attrs["segments"],
+        least_pause_s=settings.generation.new_segment_pause_s,
+        n_frames=len(features),
+        fps=speech.fps,
+    )
     return build_requests(
         video,
-        profile.chunk_plan(len(features), settings),
+        profile.chunk_plan(len(features), settings, cuts),
         phonemes=phonemes,
         features=features,
         context_s=profile.CONTEXT_S,
@@ -135,9 +143,9 @@ def latents_tasks(
 ) -> tuple[GenerateChunk, ...]:
     """One task a chunk; those of a chain know the key of the chunk before."""
     spec, clip = spec_of(settings), clip_encoding(settings, requests[0])
-    previous = [""] * len(requests)
+    previous: Sequence[str] = [""] * len(requests)
     if generator_profile(spec.name).CHAINED:
-        previous[1:] = chain_keys(requests, load_generator(spec).fingerprint)[:-1]
+        previous = keys_before(requests, load_generator(spec).fingerprint)
     return tuple(
         GenerateChunk(spec, request, store, previous_key, cache, clip)
         for request, previous_key in zip(requests, previous, strict=True)
@@ -205,8 +213,15 @@ def _warm_key(spec: GeneratorSpec) -> WarmKey:
     return WarmKey(content_key({"spec": repr(spec), "code": asdict(own_versions())}), spec.name)
 
 
-def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: list[ChunkFile]) -> ChunkManifest:
+def manifest_of(
+    asset: str,
+    settings: Settings,
+    speech: SpeechInput,
+    requests: Sequence[ChunkRequest],
+    chunks: Sequence[ChunkFile],
+) -> ChunkManifest:
     """What a chunk step hands on."""
+    profile = generator_profile(settings.generation.generator)
     return ChunkManifest(
         input_id=speech.input_id,
         asset=asset,
@@ -215,15 +230,31 @@ def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: lis
         fps=speech.fps,
         width_px=speech.width_px,
         height_px=speech.height_px,
-        prompt_words=generator_profile(settings.generation.generator).words_understood(speech.prompt),
+        prompt_words=profile.words_understood(speech.prompt),
         notes=tuple(
             dict.fromkeys(
                 [
-                    *generator_profile(settings.generation.generator).notes(settings),
+                    *profile.notes(settings),
+                    *_segment_notes(settings, requests),
                     *(note for chunk in chunks for note in chunk.notes),
                 ]
             )
         ),
         chunks=tuple(chunks),
-        prompt_words_ignored=generator_profile(settings.generation.generator).words_ignored(speech.prompt),
+        prompt_words_ignored=profile.words_ignored(speech.prompt),
+        segment_starts=tuple(dict.fromkeys(request.segment_start_frame for request in requests)),
     )
+
+
+def _segment_notes(settings: Settings, requests: Sequence[ChunkRequest]) -> tuple[str, ...]:
+    """What people should know of the segments that they asked for."""
+    pause_s, name = settings.generation.new_segment_pause_s, "generation.new_segment_pause_s"
+    if pause_s == 0:
+        return ()
+    if not generator_profile(settings.generation.generator).CHAINED:
+        return (f"{name} changes nothing: every chunk of {settings.generation.generator} is independent of the others",)
+    cuts = [request.frames.start_frame for request in requests if request.segment_start_frame and not request.continues]
+    if not cuts:
+        return (f"one segment: no pause between words is {pause_s:g} s long ({name})",)
+    times = ", ".join(f"{float(cut / requests[0].fps):.2f} s" for cut in cuts)
+    return (f"the picture starts anew from the portrait in pauses at {times} ({name})",)

@@ -5,6 +5,7 @@ Belongs here: its facts, without torch. Does not belong here: any work.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from s2v_pipeline.chunks.plan import ChunkPlan, plan_chunks
@@ -66,10 +67,13 @@ def check_video(settings: Settings) -> None:
         )
 
 
-def chunk_plan(n_frames: int, settings: Settings) -> ChunkPlan:
-    """Chunks of `generation.chunk_s`, the first `FIRST_FRAMES_DROPPED` frames shorter; the last one holds the rest."""
+def chunk_plan(n_frames: int, settings: Settings, cuts: Sequence[int] = ()) -> ChunkPlan:
+    """Chunks of `generation.chunk_s`; in each segment the first one is `FIRST_FRAMES_DROPPED` frames shorter, and the
+    last one holds the rest."""
     chunk_frames = int(_chunk_frames(settings))
-    return plan_chunks(n_frames, chunk_frames=chunk_frames, first_chunk_frames=chunk_frames - FIRST_FRAMES_DROPPED)
+    return plan_chunks(
+        n_frames, chunk_frames=chunk_frames, first_chunk_frames=chunk_frames - FIRST_FRAMES_DROPPED, cuts=cuts
+    )
 
 
 def n_gpus(settings: Settings) -> int:
