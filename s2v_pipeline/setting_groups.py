@@ -140,6 +140,9 @@ class ClusterSettings(Group):
     )
     task_retries: int = Field(3, ge=0, description="times a chunk is redone when its worker dies")
     gpus_per_video: int = Field(1, ge=1, le=8, description="GPUs of one host that make each chunk together (wan_s2v)")
+    segments_at_once: int | None = Field(
+        None, ge=1, description="segments of one video made at the same time (wan_s2v); none: as many as there are GPUs"
+    )
     rank_timeout_s: float = Field(
         120, gt=0, description="GPUs that make a chunk together give up when one does not answer for so long"
     )

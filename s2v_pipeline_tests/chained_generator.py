@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -53,6 +53,10 @@ def n_gpus(settings: Settings) -> int:
     return 0
 
 
+def most_workers(settings: Settings) -> int | None:
+    return None
+
+
 def words_understood(prompt: str) -> tuple[str, ...]:
     return ()
 
@@ -84,10 +88,12 @@ class ChainedGenerator:
             brightness = 0.95 * brightness + 4 * heard
             values.append(brightness)
         latents = {"brightness": np.array(values, np.float32)}
+        chunk = GeneratedChunk(request.frames, latents)
+        pixels = np.concatenate([batch.pixels for batch in self.decode(request, chunk)])
         if request.is_last:
-            return GeneratedChunk(request.frames, latents)
+            return replace(chunk, pixels=pixels)
         key = request.key(self.fingerprint, carry.key if carry else "")
-        return GeneratedChunk(request.frames, latents, Carry(key, {"brightness": latents["brightness"][-1:]}))
+        return replace(chunk, carry=Carry(key, {"brightness": latents["brightness"][-1:]}), pixels=pixels)
 
     def decode(self, request: ChunkRequest, chunk: GeneratedChunk) -> Iterator[FrameBatch]:
         portrait = read_portrait(request).astype(np.float32)

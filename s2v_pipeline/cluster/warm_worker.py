@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from s2v_pipeline.cluster.executor import ResultT, SplitTask, Task, WarmKey
-from s2v_pipeline.cluster.gang import place, run_on
+from s2v_pipeline.cluster.gang import PLACEMENT_TIMEOUT_S, place, run_on
+from s2v_pipeline.cluster.gpu_demand import GpuError, check_gpus
 from s2v_pipeline.cluster.interrupts import Interrupts
-from s2v_pipeline.cluster.ordered_worker import PLACEMENT_TIMEOUT_S, GpuError, check_gpus
 from s2v_pipeline.cluster.rank_group import NAMESPACE, GroupSize, RankGroup
 from s2v_pipeline.cluster.task_results import POLL_S
 from s2v_pipeline.cluster.versions import own_versions
@@ -89,7 +89,7 @@ class WarmWorker:
         rank_timeout_s: float,
         interrupts: Interrupts,
     ) -> None:
-        check_gpus(size.n_ranks * size.n_gpus, of_one_host=True)
+        check_gpus(size.n_ranks * size.n_gpus)
         self._pool, self._run, self._warm, self._size = pool, run, warm, size
         self._idle_s, self._task_retries, self._rank_timeout_s = idle_s, task_retries, rank_timeout_s
         self._interrupts = interrupts
@@ -101,6 +101,9 @@ class WarmWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Nothing to free: each task has given back what it used."""
+
+    def stand_by(self) -> None:
+        """See `Worker`; the pool grants for a task alone."""
 
     def run(self, task: Task[ResultT]) -> ResultT:
         """The result of a task; redone by a new group when a process dies, fails or does not answer.

@@ -7,7 +7,7 @@ Does not belong here: the assets (assets), running tasks (running).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import dagster as dg
 import pandas as pd
@@ -139,7 +139,11 @@ def chunk_cache(pipeline: PipelineResource) -> ChunkCache | None:
 
 
 def latents_tasks(
-    settings: Settings, requests: Sequence[ChunkRequest], store: ArtifactStore, cache: ChunkCache | None
+    settings: Settings,
+    requests: Sequence[ChunkRequest],
+    store: ArtifactStore,
+    cache: ChunkCache | None,
+    run_id: str,
 ) -> tuple[GenerateChunk, ...]:
     """One task a chunk; those of a chain know the key of the chunk before."""
     spec, clip = spec_of(settings), clip_encoding(settings, requests[0])
@@ -147,7 +151,7 @@ def latents_tasks(
     if generator_profile(spec.name).CHAINED:
         previous = keys_before(requests, load_generator(spec).fingerprint)
     return tuple(
-        GenerateChunk(spec, request, store, previous_key, cache, clip)
+        GenerateChunk(spec, request, store, previous_key, cache, clip, run_id)
         for request, previous_key in zip(requests, previous, strict=True)
     )
 
@@ -159,11 +163,12 @@ def clip_tasks(
     store: ArtifactStore,
     counters: Sequence[FrameCounter],
     cache: ChunkCache | None,
+    run_id: str,
 ) -> tuple[RenderClip, ...]:
     """One task and one counter a chunk."""
     spec, clip = spec_of(settings), clip_encoding(settings, requests[0])
     return tuple(
-        RenderClip(spec, request, chunk, clip, store, counter, cache)
+        RenderClip(spec, request, chunk, clip, store, counter, cache, run_id)
         for request, chunk, counter in zip(requests, latents.chunks, counters, strict=True)
     )
 
@@ -190,22 +195,25 @@ def encoder_of(settings: Settings) -> str:
     return choose_encoder(settings.video.codec, settings.video.bit_depth, settings.cluster.video_encoder)
 
 
-def placement_of(settings: Settings) -> Placement:
-    """Where latents are made: several GPUs may make them together."""
+def placement_of(settings: Settings, requests: Sequence[ChunkRequest]) -> Placement:
+    """Where latents are made: several GPUs may make a chunk together, and workers several segments at the same time."""
     profile = generator_profile(settings.generation.generator)
+    at_once = settings.cluster.segments_at_once
     return Placement(
         in_order=profile.CHAINED or profile.ONE_WORKER,
+        chain_starts=tuple(position for position, request in enumerate(requests) if not request.continues),
+        most_workers=profile.most_workers(settings) if at_once is None else at_once,
         n_gpus=profile.n_gpus(settings),
         warm=_warm_key(spec_of(settings)) if profile.ONE_WORKER else None,
     )
 
 
 def placement_of_clips(settings: Settings, tasks: Sequence[RenderClip]) -> Placement:
-    """Where clips are rendered: one GPU decodes them; none is needed where all were encoded ahead."""
-    latents = placement_of(settings)
+    """Where clips are rendered: one GPU decodes them, of each segment; none is needed where all were encoded ahead."""
+    latents = placement_of(settings, [task.request for task in tasks])
     if latents.n_gpus and all(task.is_made() for task in tasks):
         return Placement(in_order=latents.in_order)
-    return Placement(latents.in_order, min(1, latents.n_gpus), latents.warm)
+    return replace(latents, n_gpus=min(1, latents.n_gpus))
 
 
 def _warm_key(spec: GeneratorSpec) -> WarmKey:

@@ -185,7 +185,7 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo, machine: Settings) -> M
     return {
         "chunks": len(value.chunks),
         "chunks_made": value.n_made,
-        "chunks_found": len(value.chunks) - value.n_made,
+        "chunks_found": len(value.chunks) - value.n_made - value.n_cached,
         "chunks_from_cache": value.n_cached,
         "retries": sum(chunk.retries for chunk in value.chunks),
         "worker_seconds": round(sum(chunk.seconds_s for chunk in value.chunks), 3),

@@ -66,6 +66,10 @@ class GeneratorProfile(Protocol):
         """GPUs that one worker takes."""
         ...
 
+    def most_workers(self, settings: Settings) -> int | None:
+        """Most workers that may have it loaded for one video; None for as many as there are GPUs, or CPUs."""
+        ...
+
     def words_understood(self, prompt: str) -> tuple[str, ...]:
         """Words of a prompt that the generator acts on; the others change nothing."""
         ...

@@ -38,6 +38,11 @@ def n_gpus(settings: Settings) -> int:
     return 0
 
 
+def most_workers(settings: Settings) -> int | None:  # noqa: ARG001 (of the protocol)
+    """As many as there are CPUs."""
+    return None
+
+
 def words_understood(prompt: str) -> tuple[str, ...]:
     """The cues that were found."""
     return style_from_prompt(prompt).understood

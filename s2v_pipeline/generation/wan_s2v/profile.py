@@ -81,6 +81,11 @@ def n_gpus(settings: Settings) -> int:
     return 0 if settings.wan.device == "cpu" else settings.cluster.gpus_per_video
 
 
+def most_workers(settings: Settings) -> int | None:
+    """On the CPU one: it takes all of them, and the model fills the memory of most machines once."""
+    return 1 if settings.wan.device == "cpu" else None
+
+
 def words_understood(prompt: str) -> tuple[str, ...]:
     """The text encoder reads all of it."""
     return ("the whole prompt",) if prompt.strip() else ()
