@@ -93,6 +93,7 @@ class WarmWorker:
         self._pool, self._run, self._warm, self._size = pool, run, warm, size
         self._idle_s, self._task_retries, self._rank_timeout_s = idle_s, task_retries, rank_timeout_s
         self._interrupts = interrupts
+        self._last = ""
 
     def __enter__(self) -> Self:
         return self
@@ -117,13 +118,23 @@ class WarmWorker:
         while True:
             ticket = uuid.uuid4().hex
             self._pool.ask.remote(
-                Wish(ticket, self._run, self._warm.key, self._warm.label, self._size, _is_split(task), self._idle_s)
+                Wish(
+                    ticket,
+                    self._run,
+                    self._warm.key,
+                    self._warm.label,
+                    self._size,
+                    _is_split(task),
+                    self._idle_s,
+                    self._last,
+                )
             )
             group: RankGroup | None = None
             is_usable = False
             try:
                 beating = _Beating(self._interrupts, self._pool, ticket)
                 grant = self._granted(ticket)
+                self._last = grant.name
                 group = self._group(grant, beating)
                 if group is None:
                     continue  # an idle worker that had died or hung: nothing of this task was lost
