@@ -26,8 +26,9 @@ import psutil
 from s2v_pipeline.cluster.rank_group import NAMESPACE
 from s2v_pipeline.cluster.ray_connection import BYTES_PER_MB
 from s2v_pipeline.cluster.ray_environment import set_environment
-from s2v_pipeline.cluster.shared_ray import ProcessMark, Record, SharedRay, write_record
+from s2v_pipeline.cluster.shared_ray import Record, SharedRay, write_record
 from s2v_pipeline.cluster.versions import own_versions
+from s2v_pipeline.process_marks import ProcessMark
 
 _log = logging.getLogger(__name__)
 
