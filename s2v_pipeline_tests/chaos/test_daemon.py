@@ -139,7 +139,7 @@ def test_the_watched_folder_survives_its_own_processes(
                 victim.kill()
                 n_hit += 1
                 journal.say("fault", kind=kind, pid=victim.pid, process=named)
-                next_fault_at = time.monotonic() + random.uniform(*PAUSE_S)
+                next_fault_at, kind = time.monotonic() + random.uniform(*PAUSE_S), _next_kind(random)
         elif _is_quiet(project):
             break
     up.send_signal(signal.SIGINT)
