@@ -24,8 +24,9 @@ import filelock
 import psutil
 
 from s2v_pipeline.cluster.ray_connection import start_ray
-from s2v_pipeline.cluster.shared_ray import ProcessMark, Record, SharedRay, write_record
+from s2v_pipeline.cluster.shared_ray import Record, SharedRay, write_record
 from s2v_pipeline.cluster.versions import own_versions
+from s2v_pipeline.process_marks import ProcessMark
 
 _log = logging.getLogger(__name__)
 

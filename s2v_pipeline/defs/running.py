@@ -145,6 +145,8 @@ class Placement:
     """Where the tasks of a step run; see `ChunkExecutor.run`."""
 
     in_order: bool = False
+    chain_starts: tuple[int, ...] = (0,)
+    most_workers: int | None = None
     n_gpus: int = 0
     warm: WarmKey | None = None
 
@@ -190,7 +192,15 @@ def run_tasks(
         if INTERRUPT_CAME.is_set():
             raise KeyboardInterrupt
 
-    chunks = executor.run(tasks, on_done, in_order=placement.in_order, n_gpus=placement.n_gpus, warm=placement.warm)
+    chunks = executor.run(
+        tasks,
+        on_done,
+        in_order=placement.in_order,
+        chain_starts=placement.chain_starts,
+        most_workers=placement.most_workers,
+        n_gpus=placement.n_gpus,
+        warm=placement.warm,
+    )
     for straggler in stragglers(chunks):
         context.log.warning("%s", straggler)
     return [

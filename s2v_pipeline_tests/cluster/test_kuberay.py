@@ -182,7 +182,7 @@ def test_a_cluster_started_so_makes_a_video(
         if code != 0 and LATE in pods.log(driver):
             # Kubernetes starts a container again that has ended so.
             code = pods.wait(pods.start(driver, script), MOST_S)
-        said = pods.log(driver)
-        assert code == 0, said
+        assert code == 0, pods.log(driver)
     assert (tmp_path / "data" / "artifacts" / "final_videos" / "sample" / "sample.mp4").stat().st_size > 0
-    assert "Ray is ready" in said
+    # The only node with CPUs has worked.
+    assert list(tmp_path.glob(f"ray-{worker}/session_*/logs/worker-*.out"))
