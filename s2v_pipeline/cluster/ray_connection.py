@@ -141,14 +141,14 @@ def check_workers() -> None:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    asked = {}
+    asked: list[tuple[str, Any]] = []
     for node in ray.nodes():  # type: ignore[no-untyped-call]
         if node["Alive"]:
             # Left to itself Ray would ask this run's own node.
             place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            remote: Any = ray.remote(num_cpus=0, scheduling_strategy=place)(_versions_there)
-            asked[node["NodeName"]] = remote.remote()
-    for name, ref in asked.items():
+            options: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": place}
+            asked.append((node["NodeName"], ray.remote(**options)(_versions_there).remote()))
+    for name, ref in asked:
         try:
             there = ray.get(ref)
         except ray.exceptions.RayTaskError as error:
