@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from s2v_pipeline.cluster import ray_connection
+from s2v_pipeline.cluster.ray_environment import set_environment
 from s2v_pipeline.errors import ClusterError
 from s2v_pipeline.setting_groups import ClusterSettings
 from s2v_pipeline_tests.conftest import REPOSITORY
@@ -24,6 +25,12 @@ from s2v_pipeline_tests.conftest import REPOSITORY
 LATE = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 OPTIONS: dict[str, Any] = {"num_cpus": 1, "num_gpus": 0, "dashboard": False, "object_store_mb": 80}
+
+
+@pytest.fixture(autouse=True)
+def environment() -> None:
+    """Ray reads it once, when it is imported, and later tests of this process start a real one."""
+    set_environment(local=True)
 
 
 class Starts:
@@ -60,7 +67,6 @@ def start(monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> tuple[Starts, 
 
     starts = Starts(*errors)
     monkeypatch.setattr(ray, "init", starts)
-    monkeypatch.setattr(ray_connection, "set_environment", lambda *, local: None)
     try:
         return starts, ray_connection.start_ray(**OPTIONS)
     finally:
@@ -99,7 +105,6 @@ def test_a_machine_without_a_node_of_the_cluster_is_told_how_to_join_it(monkeypa
         raise RuntimeError("No node info found matching attributes: '' when trying to resolve node to connect to.")
 
     monkeypatch.setattr(ray, "init", refuse)
-    monkeypatch.setattr(ray_connection, "set_environment", lambda *, local, token: None)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(ClusterError, match=f"ray start --address={address} --num-cpus=0"):
