@@ -98,6 +98,15 @@ class Runs:
         command += ["--fp8"] if self._arguments.fp8 else []
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
+    def in_second_chunk(self, name: str, *, gpus: int) -> tuple[subprocess.Popen[str], int]:
+        """A run of three chunks that is 3 s into its second one, and the number of its worker's first process."""
+        run = self.start(name, chunks=3, gpus=gpus)
+        assert run.stdout is not None
+        for _ in range(2):  # connected, first chunk
+            line = say(**json.loads(run.stdout.readline()))
+        time.sleep(3)
+        return run, int(str(line["worker"]).split(":")[1])
+
     def read(self, run: subprocess.Popen[str]) -> list[dict[str, Any]]:
         """All that a run says, once it has ended."""
         out, _ = run.communicate(timeout=TIMEOUT_S)
@@ -145,23 +154,13 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             for each in (*drafts, long):
                 runs.read(each)
         if "kill" in parts:
-            run = runs.start("a worker is killed", chunks=3, gpus=gpus)
-            assert run.stdout is not None
-            said = [json.loads(run.stdout.readline()), json.loads(run.stdout.readline())]
-            for line in said:
-                say(**line)
-            time.sleep(3)
-            os.kill(int(said[-1]["worker"].split(":")[1]), signal.SIGKILL)
-            runs.lines.append(say(killed=said[-1]["worker"]))
+            run, first = runs.in_second_chunk("a worker is killed", gpus=gpus)
+            os.kill(first, signal.SIGKILL)
+            runs.lines.append(say(killed=first))
             runs.read(run)
         if "hang" in parts:
-            run = runs.start("a GPU's process hangs", chunks=3, gpus=gpus)
-            assert run.stdout is not None
-            said = [json.loads(run.stdout.readline()), json.loads(run.stdout.readline())]
-            for line in said:
-                say(**line)
-            time.sleep(3)
-            stopped = other_rank(int(said[-1]["worker"].split(":")[1]))
+            run, first = runs.in_second_chunk("a GPU's process hangs", gpus=gpus)
+            stopped = other_rank(first)
             stopped.suspend()
             runs.lines.append(say(stopped=stopped.pid))
             runs.read(run)

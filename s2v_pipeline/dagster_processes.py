@@ -75,9 +75,7 @@ class DagsterProcesses:
     def start(self) -> None:
         """Start them all; they answer about ten seconds later."""
         # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
-        self._leader = subprocess.Popen(
-            self._command(), cwd=self._folder, env=os.environ.copy(), start_new_session=True
-        )
+        self._leader = subprocess.Popen(self._command(), cwd=self._folder, start_new_session=True)
         self._mark = ProcessMark.of(self._leader.pid)
         record = {"up": asdict(ProcessMark.of(os.getpid())), "dagster": asdict(self._mark)}
         with atomic_path(self.home / _RECORD) as temporary:

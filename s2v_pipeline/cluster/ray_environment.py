@@ -17,10 +17,10 @@ _DEFAULT_AUTH_MODE = "token"
 TOKEN_VARIABLE = "RAY_AUTH_TOKEN"  # noqa: S105 (a name, not a secret)
 _TOKEN_BYTES = 32
 
-# A request to a host that the network has lost waits until gRPC finds out, with Ray's own figures for seven minutes,
-# and Ray gives nothing to other hosts meanwhile (https://github.com/ray-project/ray/issues/63405). A ping more often
-# than each minute would be refused by nodes that do not know of it (ray/src/ray/rpc/grpc_server.cc); an answer that
-# takes a minute is that of a process which is stopped, not slow.
+# A request to a host that the network has lost waits until gRPC finds out, with Ray's own figures for more than three
+# minutes, and Ray gives nothing to other hosts meanwhile (https://github.com/ray-project/ray/issues/63405). A ping
+# more often than each minute would be refused by nodes that do not know of it (ray/src/ray/rpc/grpc_server.cc); an
+# answer that takes a minute is that of a process which is stopped, not slow.
 _FINDS_LOST_HOSTS = {"RAY_grpc_client_keepalive_time_ms": "70000", "RAY_grpc_client_keepalive_timeout_ms": "60000"}
 
 
