@@ -14,6 +14,7 @@ import numpy as np
 
 from s2v_pipeline.generation.portrait.canvas import Canvas, Floats, feathered_mask, smoothstep
 from s2v_pipeline.generation.portrait.deform import Jaw, MouthHandles, SkinGrid
+from s2v_pipeline.generation.portrait.lip_cleaning import cleaned_lip
 from s2v_pipeline.generation.portrait.lips import LipShape, lip_layer
 from s2v_pipeline.generation.portrait.mouth_interior import MouthInterior
 from s2v_pipeline.generation.portrait.mouth_shape import MouthPose
@@ -70,7 +71,9 @@ class MouthPatch:
     ) -> MouthPatch:
         """From the portrait on `canvas`."""
         coarse = canvas.coarser(FIELD_STEP_PX)
-        upper_layer, lower_layer = (lip_layer(canvas, art, lips, upper=upper) for upper in (True, False))
+        upper_layer, lower_layer = (
+            lip_layer(canvas, cleaned_lip(canvas, art, lips, upper=upper), lips, upper=upper) for upper in (True, False)
+        )
         return cls(
             canvas=canvas,
             lips=lips,
@@ -118,22 +121,14 @@ class MouthPatch:
         canvas = self.canvas
         if pose.opening < 1e-4:
             return lower
-        rows = _covering(canvas.v, float(pose.upper_edge.min()), float(pose.lower_edge.max()), 3)
+        rows = _covering(canvas.v, float(pose.upper_edge.min()), float(pose.lower_edge.max()), int(0.04 * canvas.scale))
         columns = _covering(canvas.u, float(pose.u[0]), float(pose.u[-1]), 3)
         interior = self.interior.paint(canvas, pose, self.lips, rows, columns, tongue_tip)
         lip_alpha = below[rows, columns]
         out = lower.copy()
         part = blend(interior, lower[rows, columns], lip_alpha)
-        if pose.tuck > 0:
-            part = self._with_teeth_over_lip(part, pose, rows, columns)
-        out[rows, columns] = part
+        out[rows, columns] = self.interior.paint_before_lip(part, canvas, pose, self.lips, rows, columns, tongue_tip)
         return out
-
-    def _with_teeth_over_lip(self, part: Floats, pose: MouthPose, rows: slice, columns: slice) -> Floats:
-        """The upper front teeth stand on a lower lip that is tucked under them."""
-        centre = smoothstep(0.22, 0.10, np.abs(self.canvas.u[columns] - self.interior.centre_u))
-        alpha = self.interior.upper_alpha[rows, columns] * centre * np.float32(pose.tuck)
-        return blend(part, self.interior.upper_teeth[rows, columns] * np.float32(0.82), alpha)
 
     def _with_seam(
         self, out: Floats, upper_edge: Floats, lower_edge: Floats, from_corner: Floats, pose: MouthPose
