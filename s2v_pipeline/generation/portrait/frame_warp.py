@@ -76,7 +76,7 @@ class FrameWarp:
 
         Args:
             out: (H, W, 4).
-            patch: (h, w, 3) colours of the canvas.
+            patch: (h, w, 4) colours of the canvas; the fourth channel is not used.
             mask: (h, w) how much of it replaces the frame, of 255; 0 at its border.
             positions: of the frame's cells in the portrait (`positions`).
             matrix: (2, 3), portrait pixels -> canvas pixels.
@@ -92,7 +92,7 @@ class FrameWarp:
         if rows is None or columns is None:
             return
         part, (x, y) = self._enlarged((at_x, at_y), rows, columns)
-        drawn = cv2.cvtColor(to_pixels(patch), cv2.COLOR_RGB2RGBA)
+        drawn = to_pixels(patch)
         cv2.insertChannel(mask, drawn, 3)
         # The mask is 0 at the canvas's border, so that continuing it outwards means: nothing is drawn there.
         colours = cv2.remap(drawn, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

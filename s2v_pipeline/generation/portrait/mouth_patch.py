@@ -19,7 +19,7 @@ from s2v_pipeline.generation.portrait.lips import LipShape, lip_layer
 from s2v_pipeline.generation.portrait.mouth_interior import MouthInterior
 from s2v_pipeline.generation.portrait.mouth_shape import MouthPose
 from s2v_pipeline.generation.portrait.smile_folds import corner_correction, fold_correction
-from s2v_pipeline.generation.portrait.warp import blend, enlarge, grid, invert, sample
+from s2v_pipeline.generation.portrait.warp import blend, enlarge, four_channels, grid, invert, sample
 
 FIELD_STEP_PX = 6  # canvas pixels; lips are about 15 wide in a 512-pixel portrait
 EDGE_SOFTNESS = 0.009  # iod; half the width of a lip's edge: portraits are never sharper than this
@@ -111,7 +111,7 @@ class MouthPatch:
 
         out = self._with_interior(lower, below, pose, tongue_tip)
         out = blend(out, upper, above)
-        return self._with_seam(out, upper_edge, lower_edge, from_corner, pose)
+        return four_channels(self._with_seam(out, upper_edge, lower_edge, from_corner, pose))
 
     def _moved(self, layer: Floats, field: Floats) -> Floats:
         backward = invert(field, self.cells)
