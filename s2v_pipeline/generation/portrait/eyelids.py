@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
@@ -28,7 +29,7 @@ from s2v_pipeline.generation.portrait.lid_skin import (
     lid_without_lashes,
     skin_grain,
 )
-from s2v_pipeline.generation.portrait.warp import dimmed, four_channels, mixed
+from s2v_pipeline.generation.portrait.warp import dimmed, four_channels, mixed, to_pixels
 
 CLOSED_SHARE = 0.86  # of the eye's height down which the lids meet: the lower one comes up little
 # Landmarks lie a little inside the eye, so that each lid's edge carries a sliver of the eyeball: a closing lid takes
@@ -64,6 +65,7 @@ class Eye:
     Attributes:
         canvas: where it lies.
         art: (h, w, 4) the portrait there.
+        still: the same in bytes.
         bare: (h, w, 4) the same without lashes.
         grain: (h, w) texture of the lid's skin, from its rim upwards.
         crease: (h, w) share of light that a closed lid's fold takes.
@@ -81,6 +83,7 @@ class Eye:
 
     canvas: Canvas
     art: Floats
+    still: NDArray[np.uint8]
     bare: Floats
     grain: Floats
     crease: Floats
@@ -112,6 +115,7 @@ class Eye:
         return cls(
             canvas=canvas,
             art=four_channels(art),
+            still=to_pixels(four_channels(art)),
             bare=four_channels(lid_without_lashes(canvas, art)),
             grain=skin_grain(canvas, art, lower),
             crease=lid_crease(canvas, upper, within),
@@ -130,8 +134,8 @@ class Eye:
             ),
         )
 
-    def compose(self, blink: float, gaze_x: float, gaze_y: float) -> Floats:
-        """(h, w, 4): the eye in this state."""
+    def compose(self, blink: float, gaze_x: float, gaze_y: float) -> NDArray[np.uint8]:
+        """(h, w, 4) uint8: the eye in this state."""
         height = self.lower - self.upper
         closing = blink + (1 - blink) * LID_FOLLOWS_GAZE * max(gaze_y, 0.0)
         rim = (self.upper + self._drop(closing)).astype(np.float32)
@@ -152,8 +156,8 @@ class Eye:
         out = mixed(out, upper_lid, smoothstep(EDGE_SOFTNESS, -EDGE_SOFTNESS, v - rim))
         if closing > LASHES_SEEN_FROM:
             out = dimmed(out, self._lashes(v, rim, closing))
-        whole = art.copy()
-        whole[rows] = out
+        whole = to_pixels(art) if blink > 0 else self.still.copy()
+        whole[rows] = to_pixels(out)
         return whole
 
     def _drop(self, closing: float) -> Floats:
@@ -181,7 +185,8 @@ class Eye:
         """The lower lid rises with its rim; the cheek below it does not."""
         height = self.lower - self.upper
         share = smoothstep(CHEEK_RISES, 0.0, v - rim)
-        return self._sampled(art, self.columns_px[rows], v + (self.lower - rim + blink * INSET * height) * share)
+        taken_from = self.lower - rim + np.float32(blink * INSET) * height
+        return self._sampled(art, self.columns_px[rows], np.asarray(v + taken_from * share, np.float32))
 
     def _upper_lid(self, art: Floats, rows: slice, v: Floats, rim: Floats, closing: float) -> Floats:
         """Skin above the moved rim."""
@@ -199,10 +204,10 @@ class Eye:
         start, full = LASH_BAND * (0.6 - 0.45 * closing), LASH_BAND * (1.8 - 0.8 * closing)
         fresh = smoothstep(start, full, above) * smoothstep(1.0, 0.35, beyond_lashes)
         dropped = smoothstep(0.0, TONE_DROP, drop)
-        shown = dropped * fresh
+        shown = np.asarray(dropped * fresh, np.float32)
         # Stretched lashes would be streaks: what is stretched is the portrait without its thin dark lines.
-        lid = mixed(lid, self._sampled(self.bare, x, at_v), np.minimum(1.0, 1.6 * shown))
-        lid = mixed(lid, self.tone[rows], TONE_SHARE * shown)
+        lid = mixed(lid, self._sampled(self.bare, x, at_v), np.asarray(np.minimum(1.0, 1.6 * shown), np.float32))
+        lid = mixed(lid, self.tone[rows], np.float32(TONE_SHARE) * shown)
         grain_y = above * np.float32(self.canvas.scale)
         grain = cv2.remap(self.grain, x, grain_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return dimmed(lid, self.crease[rows] * dropped - (self._roundness(beyond_lashes) + grain) * shown)

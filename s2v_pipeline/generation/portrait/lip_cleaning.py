@@ -56,13 +56,13 @@ def cleaned_lip(canvas: Canvas, art: Floats, shape: LipShape, *, upper: bool) ->
 
 def _no_lip(art: Floats, lip: Floats) -> Floats:
     """(h, w): 0..1, tooth or dark by its colour."""
-    light = luminance_of(art) / np.maximum(luminance_of(lip), 1.0)
+    light = np.asarray(luminance_of(art) / np.maximum(luminance_of(lip), 1.0), np.float32)
     dark = smoothstep(DARK_NONE, DARK_FULL, light)
     redness = _redness(lip)
-    share = _redness(art) / np.maximum(redness, GREY_LIP)
+    share = np.asarray(_redness(art) / np.maximum(redness, GREY_LIP), np.float32)
     tooth = smoothstep(TOOTH_RED_NONE, TOOTH_RED_FULL, share) * smoothstep(0.8 * TOOTH_LIGHT, TOOTH_LIGHT, light)
     grey_tooth = smoothstep(GREY_TOOTH_NONE, GREY_TOOTH_FULL, light)
-    return np.maximum(dark, np.where(redness < GREY_LIP, grey_tooth, tooth))
+    return np.asarray(np.maximum(dark, np.where(redness < GREY_LIP, grey_tooth, tooth)), np.float32)
 
 
 def _redness(colours: Floats) -> Floats:
