@@ -18,7 +18,7 @@ from s2v_pipeline.generation.portrait.lips import N_COLUMNS, LipShape, luminance
 from s2v_pipeline.generation.portrait.mouth_shape import MouthPose
 from s2v_pipeline.generation.portrait.painting import Part, tinted
 from s2v_pipeline.generation.portrait.teeth import FaceLight, drawn_row, portrait_plate
-from s2v_pipeline.generation.portrait.tongue import Tongue
+from s2v_pipeline.generation.portrait.tongue import TIP_REDDER, Tongue
 from s2v_pipeline.generation.portrait.warp import four_channels, sample
 
 INCISAL_BELOW_SEAM = 0.058  # nearly 4 mm: upper front teeth show this much under a lip at rest
@@ -89,7 +89,12 @@ class MouthInterior:
             lower_alpha,
             incisal_v,
             light,
-            Tongue(_toned(tongue.astype(np.float32), colourful), light.centre_u),
+            Tongue(
+                _toned(tongue.astype(np.float32), colourful),
+                _toned((tongue * TIP_REDDER).astype(np.float32), colourful),
+                colourful,
+                light.centre_u,
+            ),
             _toned((lip_colour * CAVITY_SHARE).astype(np.float32), colourful),
             colourful,
         )
@@ -139,7 +144,7 @@ class MouthInterior:
         near = smoothstep(0.30, 0.16, np.abs(front.u - centre_u)) * np.float32(amount)
         # Teeth throw a narrow shadow on what they stand on.
         shadow = front.texture(self.upper_alpha, TEETH_SHADOW * part.canvas.scale)
-        front.take_light(shadow * (near * np.float32(TEETH_SHADOW_DARK)), SHADOW_OF_RED)
+        front.take_light(shadow * (near * np.float32(TEETH_SHADOW_DARK)), 1 - (1 - SHADOW_OF_RED) * self.colourful)
         self._paint_upper(front, pose, lips, near)
 
     def _paint_upper(self, part: Part, pose: MouthPose, lips: LipShape, share: Floats | None) -> None:

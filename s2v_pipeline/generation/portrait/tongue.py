@@ -27,10 +27,14 @@ class Tongue:
 
     Attributes:
         colour: (3,)
+        tip: (3,) colour of the tip beside a lip.
+        colourful: 0 in a portrait in shades of grey, 1 in one in colour.
         centre_u: u of its middle.
     """
 
     colour: Floats
+    tip: Floats
+    colourful: float
     centre_u: float
 
     def paint(
@@ -76,7 +80,8 @@ class Tongue:
         square = np.abs(x) ** 2.6 + np.maximum(y, 0) ** 3.0
         below_teeth = smoothstep(0.0, 0.12, y)
         part.take_light(
-            smoothstep(2.6, 0.6, square) * (below_teeth * np.float32(TIP_SHADOW * amount)), TIP_SHADOW_OF_RED
+            smoothstep(2.6, 0.6, square) * (below_teeth * np.float32(TIP_SHADOW * amount)),
+            1 - (1 - TIP_SHADOW_OF_RED) * self.colourful,
         )
         # Shaded by the teeth above, round at the sides, wet where it turns down.
         light = 0.55 + 0.60 * smoothstep(0.25, 0.66, y) - 0.34 * smoothstep(0.78, 1.05, y) - 0.25 * x * x
@@ -84,4 +89,4 @@ class Tongue:
         gleam = np.exp(-(((np.abs(x) - 0.30) / 0.20) ** 2)) * np.exp(-(((y - 0.72) / 0.10) ** 2))
         white = gleam * np.float32(0.5 * GLEAM * self.colour.max())
         inside = smoothstep(1.15, 0.75, square) * (below_teeth * np.float32(amount))
-        part.lay(tinted(self.colour * TIP_REDDER, light, white), inside)
+        part.lay(tinted(self.tip, light, white), inside)
