@@ -1,6 +1,6 @@
 """Runs that share warm workers on GPUs: seconds until the first chunk, two at once, drafts behind a long one, losses.
 
-    python -m benchmarks.wan_runs FOLDER [--gpus 2] [--parts cold,warm,pair,drafts,kill,stop] [--json FILE]
+    python -m benchmarks.wan_runs FOLDER [--gpus 2] [--parts cold,warm,pair,drafts,kill,hang,stop] [--json FILE]
 
 FOLDER holds a full-size checkpoint (`benchmarks.wan_load FOLDER --parts write` makes a random one). Each run is a
 process of its own with the executor and the tasks that the asset graph uses, on a Ray that they share; a chunk is 80
@@ -20,9 +20,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 SIZE = (832, 480)
 IDLE_S = 600.0
-TIMEOUT_S = 300
+TIMEOUT_S = 400
+RANK_TIMEOUT_S = 45.0  # a GPU may load and compile so much longer than the other
 
 
 def say(**values: object) -> dict[str, object]:
@@ -52,7 +55,7 @@ def one_run(arguments: argparse.Namespace) -> None:
     keys = ["", *chain_keys(requests, load_generator(spec).fingerprint)[:-1]]
     store = ArtifactStore(home / "artifacts")
     tasks = [GenerateChunk(spec, request, store, key) for request, key in zip(requests, keys, strict=True)]
-    settings = ClusterSettings(address="shared", idle_s=IDLE_S, rank_timeout_s=180)
+    settings = ClusterSettings(address="shared", idle_s=IDLE_S, rank_timeout_s=RANK_TIMEOUT_S)
     executor = make_executor(settings, shared_folder=home / "ray")
     executor.start()
     executor.info()
@@ -107,6 +110,18 @@ class Runs:
         return lines
 
 
+def other_rank(first: int) -> psutil.Process:
+    """Another process of the group that makes chunks with the process of this number."""
+    others = (each for each in psutil.process_iter() if each.pid != first)
+    return next(each for each in others if _actor_class(each) == _actor_class(psutil.Process(first)))
+
+
+def _actor_class(process: psutil.Process) -> str:
+    """`ray::RankProcess` of "ray::RankProcess.generate"."""
+    title = " ".join(process.cmdline())
+    return title.split(".")[0] if title.startswith("ray::") else ""
+
+
 def memory_used_mib() -> list[int]:
     """Of each GPU."""
     command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]  # on the path of every driver
@@ -124,9 +139,9 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         if "warm" in parts:
             runs.read(runs.start("warm", chunks=2, gpus=gpus))
         if "drafts" in parts:
-            long = runs.start("long", chunks=6, gpus=gpus)
+            long = runs.start("long", chunks=arguments.long, gpus=gpus)
             time.sleep(8)
-            drafts = [runs.start(f"draft {index}", chunks=1, gpus=gpus) for index in range(3)]
+            drafts = [runs.start(f"draft {index}", chunks=1, gpus=gpus) for index in range(arguments.drafts)]
             for each in (*drafts, long):
                 runs.read(each)
         if "kill" in parts:
@@ -139,6 +154,18 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             os.kill(int(said[-1]["worker"].split(":")[1]), signal.SIGKILL)
             runs.lines.append(say(killed=said[-1]["worker"]))
             runs.read(run)
+        if "hang" in parts:
+            run = runs.start("a GPU's process hangs", chunks=3, gpus=gpus)
+            assert run.stdout is not None
+            said = [json.loads(run.stdout.readline()), json.loads(run.stdout.readline())]
+            for line in said:
+                say(**line)
+            time.sleep(3)
+            stopped = other_rank(int(said[-1]["worker"].split(":")[1]))
+            stopped.suspend()
+            runs.lines.append(say(stopped=stopped.pid))
+            runs.read(run)
+            runs.lines.append(say(stopped_process_is_gone=not stopped.is_running()))
         if "stop" in parts:
             run = runs.start("is interrupted", chunks=4, gpus=gpus)
             assert run.stdout is not None
@@ -174,7 +201,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     parser.add_argument("--gpus", type=int, default=2)
-    parser.add_argument("--parts", default="cold,warm,drafts,kill,stop,pair")
+    parser.add_argument("--parts", default="cold,warm,drafts,kill,hang,stop,pair")
+    parser.add_argument("--drafts", type=int, default=3, help="how many come behind the long one")
+    parser.add_argument("--long", type=int, default=6, help="its chunks")
     parser.add_argument("--fp8", action="store_true")
     parser.add_argument("--json", type=Path)
     for name in ("--name", "--home"):

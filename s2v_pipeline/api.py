@@ -140,7 +140,7 @@ class SpeechToVideo:
         source = command_source(
             Path(image_path), Path(audio_path), prompt=prompt, transcript=transcript, settings=flags, name=name
         )
-        needed = placement_of(self._project.pipeline.settings_for(source).settings).n_gpus
+        needed = placement_of(self._project.pipeline.settings_for(source).settings, ()).n_gpus
         if self._num_gpus not in (None, needed):
             raise SettingsError(
                 f"num_gpus must be {needed} for this generator and wan.device",

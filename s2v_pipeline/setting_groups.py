@@ -87,6 +87,9 @@ class GenerationSettings(Group):
     )
     seed: int = Field(0, ge=0, lt=2**63, description="of the input; a chunk's seed derives from it")
     chunk_s: float = Field(4.0, gt=0, le=60, description="length of a chunk: the most work that a crash can lose")
+    new_segment_pause_s: float = Field(
+        0.0, ge=0, description="a chain of chunks (wan_s2v) starts anew in pauses at least this long; 0: never"
+    )
 
 
 class WanSettings(Group):
@@ -137,6 +140,9 @@ class ClusterSettings(Group):
     )
     task_retries: int = Field(3, ge=0, description="times a chunk is redone when its worker dies")
     gpus_per_video: int = Field(1, ge=1, le=8, description="GPUs of one host that make each chunk together (wan_s2v)")
+    segments_at_once: int | None = Field(
+        None, ge=1, description="segments of one video made at the same time (wan_s2v); none: as many as there are GPUs"
+    )
     rank_timeout_s: float = Field(
         120, gt=0, description="GPUs that make a chunk together give up when one does not answer for so long"
     )

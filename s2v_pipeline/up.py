@@ -1,55 +1,54 @@
 """`s2v up`: the Dagster UI with its daemon and code server, and the file server; all on loopback, all ended together.
 
-Belongs here: starting and ending processes. Does not belong here: what they do.
+Belongs here: the order of starting and ending, again where Dagster ended by itself.
+Does not belong here: Dagster's processes themselves (dagster_processes), what they do.
 """
 
 from __future__ import annotations
 
-import http.client
 import logging
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import FrameType
 
-import psutil
-
 from s2v_pipeline.cluster.shared_ray import SharedRay
-from s2v_pipeline.defs.instance import close_dead_runs
+from s2v_pipeline.dagster_processes import DagsterProcesses
+from s2v_pipeline.defs.instance import close_dead_runs, dagster_home
 from s2v_pipeline.defs.launch import Project
 from s2v_pipeline.defs.run_facts import METRICS_PATH, metrics_page
 from s2v_pipeline.errors import SettingsError
 from s2v_pipeline.fileserver import HOST, FileServer
 from s2v_pipeline.machine import port_error
-from s2v_pipeline.packaged import packaged_path
 
 _POLL_S = 0.2
-_ASK_TIMEOUT_S = 1.0  # for one question to the UI whether it is there
-_GRACE_S = 12.0  # `dagster dev` stops in about 5 s; twice that and some for a loaded machine
-_KILL_WAIT_S = 3.0  # for the kernel to take a killed process away
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, `kill`, the terminal window is closed
-# `dagster dev` is what a workspace file and an installed package need; its advice to use `dg dev` needs a checkout.
-_QUIET = ("-W", "ignore:Function `dev_command`:FutureWarning")
+# Dagster ends with any of its processes, as where the kernel takes one for want of memory. What breaks again and again
+# is not that, and somebody must look.
+_MOST_RESTARTS = 5
+_RESTARTS_WITHIN_S = 600.0
 
 _log = logging.getLogger(__name__)
 
 
 def serve(project: Project, *, say: Callable[[str], None]) -> int:
-    """Serve until Ctrl-C, SIGTERM or SIGHUP, or until Dagster ends by itself; the exit code.
+    """Serve until Ctrl-C, SIGTERM or SIGHUP, or until Dagster ends by itself too often; the exit code.
 
     Everything that was started is ended: first asked, then, after a grace period, killed. Runs that were in progress
-    are marked as failed; Dagster's daemon starts them again at the next `s2v up`, and they go on from their finished
-    chunks.
+    are marked as failed; Dagster's daemon starts them again, at once where Dagster ended by itself, else at the next
+    `s2v up`, and they go on from their finished chunks.
 
     Raises:
-        SettingsError: a port cannot be had.
+        SettingsError: a port cannot be had, or another `s2v up` serves this instance.
     """
     settings = project.settings().settings
-    _check_port(settings.server.dagster_port)
+    port = settings.server.dagster_port
+    home = dagster_home(project.folder / settings.paths.dagster_home)
+    dagster = DagsterProcesses(home, folder=project.folder, host=HOST, port=port)
+    if dagster.end_left_over():
+        say("ended what a `s2v up` that was killed had left running")
+    _check_port(port)
     project.pipeline.inputs_folder().mkdir(parents=True, exist_ok=True)
     root = project.pipeline.store().root
     # Opened before Dagster starts: sets DAGSTER_HOME for it and closes what an earlier crash left unfinished.
@@ -58,74 +57,54 @@ def serve(project: Project, *, say: Callable[[str], None]) -> int:
         pages = {METRICS_PATH: metrics_page(instance, project.pipeline)}
         open_until_the_end.enter_context(FileServer(root, settings.server.file_port, pages))
         stopping = _stop_on_signals()
-        # A session of its own: Ctrl-C reaches this process alone, which then ends the others in order.
-        dagster = subprocess.Popen(
-            _dagster_command(settings.server.dagster_port),
-            cwd=project.folder,
-            env=os.environ.copy(),
-            start_new_session=True,
-        )
+        restarts = _Restarts()
         try:
-            say("Dagster is starting (about ten seconds) ...")
-            while not stopping and dagster.poll() is None and not _answers(settings.server.dagster_port):
-                time.sleep(_POLL_S)
-            if not stopping and dagster.poll() is None:
-                say(f"Dagster UI     http://{HOST}:{settings.server.dagster_port}")
-                say(f"files          http://{HOST}:{settings.server.file_port}/files/")
-                say(f"metrics        http://{HOST}:{settings.server.file_port}{METRICS_PATH}")
-                say(f"watched folder {project.pipeline.inputs_folder()}")
-                say("Ctrl-C ends everything")
-            while not stopping and dagster.poll() is None:
-                time.sleep(_POLL_S)
-            say("ending ..." if stopping else f"Dagster ended by itself with exit code {dagster.returncode}, see above")
+            while True:
+                dagster.start()
+                say("Dagster is starting (about ten seconds) ...")
+                while not stopping and dagster.exit_code() is None and not dagster.answers():
+                    time.sleep(_POLL_S)
+                has_answered = not stopping and dagster.exit_code() is None
+                if has_answered:
+                    say(f"Dagster UI     http://{HOST}:{port}")
+                    say(f"files          http://{HOST}:{settings.server.file_port}/files/")
+                    say(f"metrics        http://{HOST}:{settings.server.file_port}{METRICS_PATH}")
+                    say(f"watched folder {project.pipeline.inputs_folder()}")
+                    say("Ctrl-C ends everything")
+                while not stopping and dagster.exit_code() is None:
+                    time.sleep(_POLL_S)
+                if stopping:
+                    say("ending ...")
+                    break
+                say(f"Dagster ended by itself with exit code {dagster.exit_code()}, see above")
+                if not has_answered or not restarts.allow_one():
+                    break
+                dagster.end()
+                close_dead_runs(instance)
         finally:
-            end_session(dagster)
+            dagster.end()
             if SharedRay(project.pipeline.shared_ray_folder()).down():
                 say("ended the Ray that runs shared")
         n_interrupted = len(close_dead_runs(instance))
     if n_interrupted:
         say(f"{n_interrupted} runs were interrupted; the next `s2v up` starts them again, finished chunks are kept")
-    return 0 if stopping else dagster.returncode
+    return 0 if stopping else dagster.exit_code() or 1
 
 
-def end_session(leader: subprocess.Popen[bytes]) -> None:
-    """Ask the leader of a session to end, wait, then kill every process of the session that is left.
+class _Restarts:
+    """How often Dagster may be started again."""
 
-    By session rather than by parents: a process whose parent is gone belongs to nobody, but stays in its session.
-    """
-    if leader.poll() is None:
-        leader.send_signal(signal.SIGINT)
-        try:
-            leader.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            _log.warning("Dagster did not end within %.0f s and is killed", _GRACE_S)
-    deadline = time.monotonic() + _KILL_WAIT_S
-    # Again and again: one that is being killed may just have started another.
-    while (left := _session(leader.pid)) and time.monotonic() < deadline:
-        for process in left:
-            process.kill()
-        psutil.wait_procs(left, timeout=_POLL_S)
-    leader.wait()
+    def __init__(self) -> None:
+        self._at_s: list[float] = []
 
-
-def _session(session_id: int) -> list[psutil.Process]:
-    """Living processes of a session."""
-    members = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == session_id and process.status() != psutil.STATUS_ZOMBIE:
-                members.append(process)
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
-    return members
-
-
-def _dagster_command(port: int) -> list[str]:
-    return [
-        *(sys.executable, *_QUIET, "-m", "dagster", "dev"),
-        *("--workspace", str(packaged_path("workspace.yaml"))),
-        *("--host", HOST, "--port", str(port), "--log-level", "warning"),
-    ]
+    def allow_one(self) -> bool:
+        now_s = time.monotonic()
+        self._at_s = [at_s for at_s in self._at_s if now_s - at_s < _RESTARTS_WITHIN_S]
+        if len(self._at_s) == _MOST_RESTARTS:
+            _log.error("Dagster ended %d times within %.0f minutes", _MOST_RESTARTS + 1, _RESTARTS_WITHIN_S / 60)
+            return False
+        self._at_s.append(now_s)
+        return True
 
 
 def _check_port(port: int) -> None:
@@ -136,18 +115,6 @@ def _check_port(port: int) -> None:
             got=f"{port} ({error})",
             cure="End what uses it (another `s2v up`?), or set S2V_SERVER__DAGSTER_PORT to a free port.",
         )
-
-
-def _answers(port: int) -> bool:
-    """Whether the Dagster UI is there; asked without a proxy, whatever the environment says."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=_ASK_TIMEOUT_S)
-    try:
-        connection.request("GET", "/server_info")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _stop_on_signals() -> list[int]:

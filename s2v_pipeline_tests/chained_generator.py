@@ -10,8 +10,8 @@ that of another chunk, makes other frames.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -44,13 +44,17 @@ def check_video(settings: Settings) -> None:
     pass
 
 
-def chunk_plan(n_frames: int, settings: Settings) -> ChunkPlan:
+def chunk_plan(n_frames: int, settings: Settings, cuts: Sequence[int] = ()) -> ChunkPlan:
     chunk_frames = int(Fraction(repr(settings.generation.chunk_s)) * settings.video.fps)
-    return plan_chunks(n_frames, chunk_frames=chunk_frames, first_chunk_frames=chunk_frames - 3)
+    return plan_chunks(n_frames, chunk_frames=chunk_frames, first_chunk_frames=chunk_frames - 3, cuts=cuts)
 
 
 def n_gpus(settings: Settings) -> int:
     return 0
+
+
+def most_workers(settings: Settings) -> int | None:
+    return None
 
 
 def words_understood(prompt: str) -> tuple[str, ...]:
@@ -73,7 +77,7 @@ class ChainedGenerator:
     chained: bool = True
 
     def generate(self, request: ChunkRequest, carry: Carry | None) -> GeneratedChunk:
-        if (carry is None) is not (request.index == 0) or request.sound is None:
+        if (carry is None) is request.continues or request.sound is None:
             raise GenerationError("a chunk goes on from the one before", got=f"{carry}", cure="Give it.")
         time.sleep(CHUNK_TIME_S)
         brightness = 0.0 if carry is None else float(carry.tensors["brightness"][0])
@@ -84,10 +88,12 @@ class ChainedGenerator:
             brightness = 0.95 * brightness + 4 * heard
             values.append(brightness)
         latents = {"brightness": np.array(values, np.float32)}
+        chunk = GeneratedChunk(request.frames, latents)
+        pixels = np.concatenate([batch.pixels for batch in self.decode(request, chunk)])
         if request.is_last:
-            return GeneratedChunk(request.frames, latents)
+            return replace(chunk, pixels=pixels)
         key = request.key(self.fingerprint, carry.key if carry else "")
-        return GeneratedChunk(request.frames, latents, Carry(key, {"brightness": latents["brightness"][-1:]}))
+        return replace(chunk, carry=Carry(key, {"brightness": latents["brightness"][-1:]}), pixels=pixels)
 
     def decode(self, request: ChunkRequest, chunk: GeneratedChunk) -> Iterator[FrameBatch]:
         portrait = read_portrait(request).astype(np.float32)

@@ -45,6 +45,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "timebase": (),
     "media": ("timebase",),
     "temporaries": (),
+    "process_marks": (),
     "artifacts": ("errors", "temporaries"),
     "setting_values": (),
     "video_settings": ("setting_values",),
@@ -91,7 +92,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "gpus": (),
     "metrics": ("gpus",),
     "cache": BASE,
-    "cluster": (*BASE, "chunks", "generation", "clips", "cache", "gpus"),
+    "cluster": (*BASE, "chunks", "generation", "clips", "cache", "gpus", "process_marks"),
     # The wiring, and the ways in.
     "defs": (
         *(*BASE, "packaged", "progress_bars", "fileserver", "faces", "inputs", "audio", "alignment", "chunks"),
@@ -99,7 +100,8 @@ ARROWS: dict[str, tuple[str, ...]] = {
     ),
     "definitions": ("defs",),
     "api": (*BASE, "inputs", "defs"),
-    "up": (*BASE, "machine", "packaged", "fileserver", "cluster.shared_ray", "defs"),
+    "dagster_processes": (*BASE, "packaged", "process_marks"),
+    "up": (*BASE, "machine", "packaged", "fileserver", "cluster.shared_ray", "dagster_processes", "defs"),
     "cluster_cli": (*BASE, "cluster", "defs"),
     "weights_cli": (*BASE, "generation.wan_s2v"),
     "verify_cli": (*BASE, "video"),

@@ -189,6 +189,34 @@ def test_terminate_frees_the_workers_at_once(project: Project, start: Callable[.
     assert up.process.returncode == 0
 
 
+@pytest.mark.soak
+def test_dagster_is_started_again_and_a_killed_up_leaves_nothing(project: Project, start: Callable[..., Up]) -> None:
+    up = start()
+    with pytest.raises(SettingsError, match=f"got process {up.process.pid} serves"):
+        serve(project, say=lambda _: None)
+
+    # The daemon is killed: Dagster ends by itself, and comes again with all its processes.
+    before = up.family()
+    (daemon,) = (each for each in before if "dagster._daemon" in each.cmdline())
+    daemon.kill()
+    assert psutil.wait_procs(before, timeout=MOST_END_S)[1] == []
+    wait_for(up.loaded, MOST_START_S)
+
+    # `s2v up` itself is killed: the next one ends what was left.
+    left = up.family()
+    up.process.kill()
+    up.process.wait()
+    assert [each for each in left if "dagster_webserver" in each.cmdline() and each.is_running()]
+    up = start()
+    log = project.folder / "up.log"
+    # What was left answered until now.
+    wait_for(lambda: "that was killed had left running" in log.read_text(), MOST_START_S)
+    wait_for(up.loaded, MOST_START_S)
+    assert psutil.wait_procs(left, timeout=0)[1] == []
+    assert up.end(signal.SIGINT) == []
+    assert up.process.returncode == 0
+
+
 def test_a_port_that_is_taken_is_said_before_anything_starts(project: Project) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", project.settings().settings.server.dagster_port))

@@ -6,9 +6,11 @@ Does not belong here: making the files (cluster.tasks), where they lie (artifact
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from fractions import Fraction
 
+from s2v_pipeline.chunks.plan import ChunkPlan
 from s2v_pipeline.timebase import FrameSpan
 
 
@@ -63,9 +65,10 @@ class ChunkManifest:
         notes: what people should know about how they were made, such as approximations.
         chunks: one file each.
         prompt_words_ignored: what of the prompt changes nothing.
+        segment_starts: frames at which the chain of chunks starts, see `ChunkPlan`; all but 0 are cuts in pauses.
 
     Raises:
-        ValueError: the chunks do not follow each other from frame 0 without gap.
+        ValueError: the chunks do not follow each other from frame 0 without gap, or a segment does not start with one.
     """
 
     input_id: str
@@ -79,6 +82,7 @@ class ChunkManifest:
     notes: tuple[str, ...]
     chunks: tuple[ChunkFile, ...]
     prompt_words_ignored: tuple[str, ...] = ()
+    segment_starts: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         expected_start = 0
@@ -86,6 +90,17 @@ class ChunkManifest:
             if chunk.index != position or chunk.frames.start_frame != expected_start:
                 raise ValueError(f"chunk files must follow the plan in order; got {chunk} at position {position}")
             expected_start = chunk.frames.stop_frame
+        if self.chunks:
+            ChunkPlan(tuple(chunk.frames for chunk in self.chunks), self.segment_starts)
+
+    @property
+    def segments(self) -> tuple[FrameSpan, ...]:
+        """Frames of each segment."""
+        return ChunkPlan(tuple(chunk.frames for chunk in self.chunks), self.segment_starts).segments
+
+    def segment_number(self, chunk: ChunkFile) -> int:
+        """Which segment a chunk is part of, from 0."""
+        return bisect_right(self.segment_starts, chunk.frames.start_frame) - 1
 
     @property
     def n_frames(self) -> int:

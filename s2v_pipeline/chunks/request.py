@@ -56,10 +56,12 @@ class ChunkRequest:
         median_f0_hz: of the voiced frames of the whole speech, rounded to 5 Hz; 0 where nothing is voiced, and for
             generators that take no tables.
         sound: the speech itself, for generators that listen to it.
-        is_last: whether no chunk follows, so that nobody needs its carry; only set for chained generators.
+        is_last: whether no chunk continues it, so that nobody needs its carry; only set for chained generators.
+        segment_start_frame: first frame of its segment. A chunk that starts there continues nothing.
 
     Raises:
-        ValueError: an empty chunk, a size or rate that is not positive, or a table without its columns.
+        ValueError: an empty chunk, a size or rate that is not positive, a segment that starts after it, or a table
+            without its columns.
     """
 
     input_id: str
@@ -78,6 +80,7 @@ class ChunkRequest:
     median_f0_hz: int
     sound: SpeechWindow | None = None
     is_last: bool = False
+    segment_start_frame: int = 0
 
     def __post_init__(self) -> None:
         if not len(self.frames) or self.fps <= 0 or min(self.width_px, self.height_px) <= 0:
@@ -85,10 +88,17 @@ class ChunkRequest:
                 f"a chunk needs frames, a rate and a size; got {self.frames}, {self.fps}, "
                 f"{self.width_px}x{self.height_px}"
             )
+        if not 0 <= self.segment_start_frame <= self.frames.start_frame:
+            raise ValueError(f"a chunk lies in its segment; got {self.frames}, segment at {self.segment_start_frame}")
         for table, columns in ((self.phonemes, PHONEME_COLUMNS), (self.features, FEATURE_COLUMNS)):
             missing = set(columns) - set(table.columns)
             if missing:
                 raise ValueError(f"a chunk's tables need the columns {columns}; missing {sorted(missing)}")
+
+    @property
+    def continues(self) -> bool:
+        """Whether a chained generator makes it from the chunk before."""
+        return self.frames.start_frame > self.segment_start_frame
 
     def key(self, generator_fingerprint: str, carry_key: str = "") -> str:
         """Hash of everything that the chunk's file depends on; paths and the input's name are not part of it.
@@ -104,6 +114,9 @@ class ChunkRequest:
             optional["sound"] = self.sound.sha256
         if self.is_last:
             optional["is_last"] = True
+        if self.frames.start_frame == self.segment_start_frame > 0:
+            # Later chunks of the segment depend on it by the key before theirs, and by the sound that they hear.
+            optional["starts_anew"] = True
         return content_key(
             {
                 "generator": generator_fingerprint,

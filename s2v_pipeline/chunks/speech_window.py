@@ -75,16 +75,27 @@ def _variance(samples: NDArray[np.float32]) -> float:
 
 
 def cut_window(
-    waveform: Waveform, frames: FrameSpan, fps: Fraction, *, context_s: Fraction, level_rms: float
+    waveform: Waveform,
+    frames: FrameSpan,
+    fps: Fraction,
+    *,
+    context_s: Fraction,
+    level_rms: float,
+    from_frame: int = 0,
+    until_frame: int | None = None,
 ) -> SpeechWindow:
-    """The sound of some frames with `context_s` on both sides, as far as there is speech.
+    """The sound of some frames with `context_s` on both sides, as far as there is speech, and nothing of what lies
+    before `from_frame` or after `until_frame`.
 
     Frames beyond the last sample (a video rounds up to half a frame longer than its sound) are given the speech's end.
     The samples are a view: the windows of a whole plan take no more memory than the speech.
     """
     context_samples = math.ceil(context_s * waveform.rate_hz)
     n_samples = waveform.samples.size
-    start = max(0, first_sample_of_frame(frames.start_frame, waveform.rate_hz, fps) - context_samples)
+    if until_frame is not None:
+        n_samples = min(n_samples, first_sample_of_frame(until_frame, waveform.rate_hz, fps))
+    earliest = first_sample_of_frame(from_frame, waveform.rate_hz, fps)
+    start = max(earliest, first_sample_of_frame(frames.start_frame, waveform.rate_hz, fps) - context_samples)
     stop = min(n_samples, first_sample_of_frame(frames.stop_frame, waveform.rate_hz, fps) + context_samples)
     start = min(start, n_samples - 1)
     return SpeechWindow(waveform.samples[start : max(stop, start + 1)], start, waveform.rate_hz, level_rms)

@@ -6,6 +6,7 @@ Does not belong here: making a file (tasks), how the cache keeps it (cache).
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
@@ -13,6 +14,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from s2v_pipeline.artifacts import ArtifactStore, disk_errors
 from s2v_pipeline.cache.chunk_cache import ChunkCache
@@ -29,6 +32,8 @@ NOT_READ = "the chunk cache did not answer for some of the chunks: they were mad
 NOT_WRITTEN = "the chunk cache did not take some of the chunks: they are not in it"
 
 _KEY_LETTERS_IN_NAME = 16  # 64 bits: enough that two keys of one input never share a file name
+
+_CHUNK_FILE = TypeAdapter(ChunkFile)
 
 _log = logging.getLogger(__name__)
 
@@ -136,6 +141,23 @@ class ChunkPlace:
             except CacheError as error:
                 self._go_on_without(NOT_WRITTEN, error)
 
+    def tell(self, file: ChunkFile, run_id: str) -> None:
+        """Say that a run made the file, or fetched it, ahead of the step that is to have it."""
+        document = {"run": run_id, "file": _CHUNK_FILE.dump_python(file, mode="json")}
+        self._told.write_text(json.dumps(document), encoding="utf-8")
+
+    def told(self, run_id: str) -> ChunkFile | None:
+        """What this run said of the file, once; None where it said nothing."""
+        try:
+            document = json.loads(self._told.read_text(encoding="utf-8"))
+            self._told.unlink(missing_ok=True)
+            return _CHUNK_FILE.validate_python(document["file"]) if document["run"] == run_id else None
+        except FileNotFoundError:
+            return None
+        except (OSError, KeyError, TypeError, ValueError) as error:  # pydantic's error is a ValueError
+            _log.warning("%s %s counts as found: who made it cannot be read (%s)", self.asset, self.part, error)
+            return None
+
     def _go_on_without(self, note: str, error: CacheError) -> None:
         _log.warning("%s %s: %s: %s", self.asset, self.part, note, error)
         if note not in self.notes:
@@ -145,6 +167,11 @@ class ChunkPlace:
     def _tries(self) -> Path:
         """Grows by a byte a try; gone once the file is there. Readers and the file server skip such names."""
         return self.path.with_name(f".{self.part}.tries")
+
+    @property
+    def _told(self) -> Path:
+        """There from the end of work that was done ahead until its step has seen it."""
+        return self.path.with_name(f".{self.part}.ahead")
 
 
 def part_name(index: int, key: str, suffix: str) -> str:
@@ -161,13 +188,16 @@ class Found:
     retries: int = 0
 
 
-def find(place: ChunkPlace) -> Found:
-    """Look in the artifacts, then in the cache; otherwise say that it is about to be made."""
+def look(place: ChunkPlace) -> Found | None:
+    """Look in the artifacts, then in the cache; None where neither has it."""
     if place.holds():
         return Found(made=False)
-    if place.fetch():
-        return Found(made=False, cached=True)
-    return Found(made=True, retries=place.begin())
+    return Found(made=False, cached=True) if place.fetch() else None
+
+
+def find(place: ChunkPlace) -> Found:
+    """`look`; where nothing is found, say that it is about to be made."""
+    return look(place) or Found(made=True, retries=place.begin())
 
 
 def chunk_file(request: ChunkRequest, place: ChunkPlace, found: Found, notes: tuple[str, ...]) -> ChunkFile:

@@ -3,7 +3,8 @@
 Belongs here: the thread that does it, waiting for it.
 Does not belong here: how a clip is rendered and stored (tasks), which generators bring frames (generation).
 
-The step of the clips finds what was encoded ahead, and renders what was not: nothing depends on this but time. An error
+The step of the clips finds what was encoded ahead, and renders what was not: nothing depends on this but time. What its
+own run did ahead it counts as made there. An error
 here is in the worker's log, and comes again in that step, where it counts.
 """
 

@@ -50,8 +50,8 @@ class SplitTask(Protocol[ResultT_co]):
         """
         ...
 
-    def is_made(self) -> bool:
-        """Asked of rank 0 alone: whether `run` would only find what is there, which it then does alone."""
+    def find(self) -> ResultT_co | None:
+        """Asked of rank 0 alone, before the others are: the result, where it is there already."""
         ...
 
     def follow(self) -> None:
@@ -100,6 +100,8 @@ class ChunkExecutor(Protocol):
         on_done: Callable[[ResultT], None],
         *,
         in_order: bool = False,
+        chain_starts: Sequence[int] = (0,),
+        most_workers: int | None = None,
         n_gpus: int = 0,
         warm: WarmKey | None = None,
     ) -> list[ResultT]:
@@ -110,7 +112,10 @@ class ChunkExecutor(Protocol):
             on_done: takes each result.
             in_order: one task after another on one worker, which keeps what it loaded. Otherwise tasks are independent
                 and done side by side in any order.
-            n_gpus: GPUs that the worker takes; more than 0 only with `in_order`. With 2 and more the worker is as many
+            chain_starts: with `in_order`, positions of tasks that need none before them, the first one 0. What starts
+                there may be done by other workers at the same time, in order again.
+            most_workers: that do so; None for as many as there are GPUs, or CPUs where none is needed.
+            n_gpus: GPUs that a worker takes; more than 0 only with `in_order`. With 2 and more the worker is as many
                 processes on one host, which do each `SplitTask` together; the first of them does all others alone.
             warm: what the worker loads. With GPUs, in a cluster that outlives the run, such a worker serves the runs
                 that follow, one task of each run in turn.
@@ -142,11 +147,13 @@ class InProcessExecutor:
         on_done: Callable[[ResultT], None],
         *,
         in_order: bool = False,
+        chain_starts: Sequence[int] = (0,),
+        most_workers: int | None = None,
         n_gpus: int = 0,
         warm: WarmKey | None = None,
     ) -> list[ResultT]:
         """See `ChunkExecutor.run`; the order is kept in any case, and the process has the GPUs that it has."""
-        del in_order, n_gpus, warm
+        del in_order, chain_starts, most_workers, n_gpus, warm
         results = []
         for task in tasks:
             result = task.run()

@@ -1,4 +1,4 @@
-"""Several processes that make each chunk together: what each one does, and what happens when one of them does not.
+"""Processes that make each chunk together, or one alone: what each does, and what happens when one of them does not.
 
 Belongs here: telling a task's own error from a rank that is gone, doing a task again with a new group.
 Does not belong here: the processes (rank_group), what ranks say to each other (the generators).
@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from s2v_pipeline.cluster.executor import ResultT, SplitTask, Task
+from s2v_pipeline.cluster.gpu_demand import CPU_CURE, GpuError, check_gpus
 from s2v_pipeline.cluster.interrupts import Interrupts
-from s2v_pipeline.cluster.ordered_worker import CPU_CURE, PLACEMENT_TIMEOUT_S, GpuError, check_gpus
 from s2v_pipeline.cluster.rank_group import GroupSize, RankGroup
 from s2v_pipeline.cluster.task_results import POLL_S, task_result
 from s2v_pipeline.errors import ClusterError, S2VError
@@ -22,15 +22,21 @@ from s2v_pipeline.generation.ranks import Rank
 
 _log = logging.getLogger(__name__)
 
+PLACEMENT_TIMEOUT_S = 60.0
+"""Starting a process takes seconds, and a GPU that the step before has let go of is free again within as many."""
 _REASON_S = 3.0
 """When one rank fails, the others mostly do, too: of one cause, or because it is gone. They are waited for so long, as
 only one of them may know the reason."""
 
 
+class _NotReplacedError(ClusterError):
+    """Processes that failed have no successors: Ray itself may be gone."""
+
+
 class Gang:
     """Runs tasks one by one on a group of processes; use it as a context manager, which frees all of them.
 
-    A `SplitTask` is done by all ranks at once, any other task by rank 0 alone.
+    A `SplitTask` is done by all ranks at once, any other task by rank 0 alone. A gang of one keeps what it loaded.
 
     Args:
         size: processes, and what each takes.
@@ -46,7 +52,7 @@ class Gang:
     def __init__(
         self, size: GroupSize, *, is_foreign: bool, task_retries: int, rank_timeout_s: float, interrupts: Interrupts
     ) -> None:
-        check_gpus(size.n_ranks * size.n_gpus, of_one_host=True)
+        check_gpus(size.n_ranks * size.n_gpus)
         self._size = size
         self._is_foreign = is_foreign
         self._task_retries = task_retries
@@ -62,6 +68,10 @@ class Gang:
     ) -> None:
         self._end()
 
+    def stand_by(self) -> None:
+        """See `Worker`."""
+        self._placed(is_first=True)
+
     def run(self, task: Task[ResultT]) -> ResultT:
         """The result of a task; redone by a new group when a rank dies, fails or does not answer.
 
@@ -71,38 +81,62 @@ class Gang:
             Exception: whatever the task raised, if it is the pipeline's own error or the task is not split.
         """
         for n_failed in range(self._task_retries + 1):
-            group = self._placed(is_first=n_failed == 0)
             try:
+                group = self._placed(is_first=n_failed == 0)
                 return run_on(group, task, self._rank_timeout_s, self._interrupts)
+            except (GpuError, _NotReplacedError):
+                raise
             except ClusterError as error:
                 self._end()
                 if n_failed == self._task_retries:
-                    raise ClusterError(
-                        f"the processes of {task.label} must live and answer until it is done; at most "
-                        f"{self._task_retries} groups of them may fail",
-                        got=error.got,
-                        cure="Finished chunks are kept: run it again. If it happens again, `s2v doctor` checks the "
-                        "GPUs; cluster.gpus_per_video = 1 does without a group.",
-                    ) from error
+                    raise self._given_up(task, error) from error
                 _log.warning("%s is done again by new processes: %s", task.label, error.got)
         raise AssertionError("the loop returns or raises")
 
+    def _given_up(self, task: Task[ResultT], error: ClusterError) -> ClusterError:
+        kept = "Finished chunks are kept: run it again. If it happens again,"
+        if self._size.n_ranks == 1:
+            return ClusterError(
+                f"the worker of {task.label} must live until its work is done, at most {self._task_retries} of them "
+                "may die",
+                got=error.got,
+                cure=f"{kept} look at the worker's memory (`s2v doctor`) and lower cluster.num_cpus.",
+            )
+        return ClusterError(
+            f"the processes of {task.label} must live and answer until it is done; at most {self._task_retries} groups "
+            "of them may fail",
+            got=error.got,
+            cure=f"{kept} `s2v doctor` checks the GPUs; cluster.gpus_per_video = 1 does without a group.",
+        )
+
     def _placed(self, *, is_first: bool) -> RankGroup:
+        """The processes, made and waited for where there are none.
+
+        Raises:
+            GpuError: the GPUs did not become free.
+            ClusterError: one died as it started, or those that failed cannot be replaced.
+        """
         if self._group is None:
             self._group = RankGroup.ask(self._size, is_foreign=self._is_foreign)
-            if not place(self._group, self._interrupts):
+            is_placed = is_up(self._group, self._interrupts, PLACEMENT_TIMEOUT_S)
+            # First workers without a GPU wait for a busy cluster, as every other task does. The next ones take the
+            # place of those that died; where none can be had, Ray itself may be gone.
+            while not is_placed and is_first and not self._size.n_gpus:
+                _log.warning("still waiting for %d free CPUs of the cluster", self._size.n_cpus)
+                is_placed = is_up(self._group, self._interrupts, PLACEMENT_TIMEOUT_S)
+            if not is_placed:
                 self._end()
                 n_gpus = self._size.n_ranks * self._size.n_gpus
                 if not is_first:
-                    raise ClusterError(
+                    raise _NotReplacedError(
                         "processes that failed must be replaced by others",
                         got=f"none within {PLACEMENT_TIMEOUT_S:.0f} s",
                         cure="Finished chunks are kept: run it again.",
                     )
                 raise GpuError(
-                    f"{n_gpus} GPUs of one host must be free for this generator",
+                    f"{n_gpus} GPU of one host must be free for this generator",
                     got=f"none within {PLACEMENT_TIMEOUT_S:.0f} s",
-                    cure=f"End what uses them (`ray status` shows the cluster's load) and run it again. {CPU_CURE}",
+                    cure=f"End what uses it (`ray status` shows the cluster's load) and run it again. {CPU_CURE}",
                 )
         return self._group
 
@@ -113,14 +147,30 @@ class Gang:
 
 
 def place(group: RankGroup, interrupts: Interrupts, timeout_s: float | None = None) -> bool:
-    """Whether all processes of a group came up in time."""
+    """Whether all processes of a group came up in time, and alive."""
+    try:
+        return is_up(group, interrupts, timeout_s or PLACEMENT_TIMEOUT_S)
+    except ClusterError as error:
+        _log.warning("%s", error)
+        return False
+
+
+def is_up(group: RankGroup, interrupts: Interrupts, timeout_s: float) -> bool:
+    """Whether all processes of a group came up in time.
+
+    Raises:
+        ClusterError: one is dead.
+    """
     import ray
 
     try:
-        return group.is_up(lambda refs: _wait(refs, interrupts, timeout_s or PLACEMENT_TIMEOUT_S))
+        return group.is_up(lambda refs: _wait(refs, interrupts, timeout_s))
     except ray.exceptions.RayActorError as error:
-        _log.warning("a process died as it started: %s", str(error).splitlines()[0])
-        return False
+        raise ClusterError(
+            "a worker's process must live as it starts",
+            got=str(error).splitlines()[0],
+            cure="Run it again; `s2v doctor` checks the machine's memory.",
+        ) from error
 
 
 def run_on(group: RankGroup, task: Task[ResultT], rank_timeout_s: float, interrupts: Interrupts) -> ResultT:
@@ -138,8 +188,9 @@ def run_on(group: RankGroup, task: Task[ResultT], rank_timeout_s: float, interru
         ranks = [Rank(index, len(group.actors), address, rank_timeout_s) for index in range(len(group.actors))]
         joining = [actor.join.remote(task, rank) for actor, rank in zip(group.actors, ranks, strict=True)]
         _together(joining, task, rank_timeout_s, interrupts)
-    if _alone(first.is_made.remote(task), task, interrupts):
-        return cast(ResultT, _alone(first.run.remote(task), task, interrupts))
+    found = _alone(first.find.remote(task), task, interrupts)
+    if found is not None:
+        return cast(ResultT, found)
     working = [first.run.remote(task), *(actor.follow.remote(task) for actor in others)]
     return cast(ResultT, _together(working, task, rank_timeout_s, interrupts)[0])
 

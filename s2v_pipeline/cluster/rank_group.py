@@ -55,8 +55,8 @@ class RankProcess:
         task.join(rank)
         self._has_joined = True
 
-    def is_made(self, task: SplitTask[Any]) -> bool:
-        return task.is_made()
+    def find(self, task: SplitTask[ResultT]) -> ResultT | None:
+        return task.find()
 
     def run(self, task: Task[ResultT]) -> ResultT:
         return task.run()

@@ -1,7 +1,7 @@
 """Chunks on Ray: a local one started for the run, or an existing one by address.
 
 Belongs here: connecting, submitting side by side, waiting, cancelling, giving back.
-Does not belong here: one worker for all tasks (ordered_worker), what tasks do, which tasks there are, Dagster.
+Does not belong here: workers that do tasks in order (gang, warm_worker, chains), what tasks do, Dagster.
 
 Ray is imported inside functions: definitions and code servers load without it.
 """
@@ -16,10 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from s2v_pipeline.cluster.chains import run_chains
 from s2v_pipeline.cluster.executor import ExecutorInfo, ResultT, Task, WarmKey
 from s2v_pipeline.cluster.gang import Gang
+from s2v_pipeline.cluster.gpu_demand import GpuError, n_groups
 from s2v_pipeline.cluster.interrupts import Interrupts
-from s2v_pipeline.cluster.ordered_worker import GpuError, OrderedWorker
 from s2v_pipeline.cluster.rank_group import GroupSize
 from s2v_pipeline.cluster.ray_connection import check_workers, join, start_local
 from s2v_pipeline.cluster.shared_ray import SHARED, SharedRay
@@ -34,8 +35,9 @@ _LEAVE_TIMEOUT_S = 5.0  # for the pool to hear that this run has ended; it would
 
 
 class RayExecutor:
-    """Runs each task as a Ray task with one CPU, or all of them in order: in one actor (ordered_worker), in
-    a group of actors with a GPU each (gang), or in one that was there before the run and stays (warm_worker).
+    """Runs each task as a Ray task with one CPU, or all of them in order: in one actor or a group of actors with a GPU
+    each (gang), or in one that was there before the run and stays (warm_worker); in several of them at the same time
+    where chains of tasks allow it (chains).
 
     `start` connects in a background thread, so that a local Ray comes up while the audio is analysed.
 
@@ -101,6 +103,8 @@ class RayExecutor:
         on_done: Callable[[ResultT], None],
         *,
         in_order: bool = False,
+        chain_starts: Sequence[int] = (0,),
+        most_workers: int | None = None,
         n_gpus: int = 0,
         warm: WarmKey | None = None,
     ) -> list[ResultT]:
@@ -117,7 +121,12 @@ class RayExecutor:
         try:
             with Interrupts() as interrupts:
                 if in_order:
-                    return self._run_in_order(tasks, on_done, self._worker(n_gpus, warm, interrupts))
+                    n_workers = self._n_workers(len(chain_starts), n_gpus, most_workers)
+
+                    def make_worker(interrupts: Interrupts) -> Gang | WarmWorker:
+                        return self._worker(n_workers, n_gpus, warm, interrupts)
+
+                    return run_chains(tasks, chain_starts, make_worker, n_workers, on_done, interrupts)
                 return self._run_side_by_side(tasks, on_done, interrupts)
         except GpuError:
             raise  # Ray itself is well
@@ -126,25 +135,19 @@ class RayExecutor:
             self._is_lost = True
             raise
 
-    def _run_in_order(
-        self,
-        tasks: Sequence[Task[ResultT]],
-        on_done: Callable[[ResultT], None],
-        to_use: OrderedWorker | Gang | WarmWorker,
-    ) -> list[ResultT]:
-        results = []
-        with to_use as worker:
-            for task in tasks:
-                result = worker.run(task)
-                on_done(result)
-                results.append(result)
-        return results
+    def _n_workers(self, n_chains: int, n_gpus: int, most_workers: int | None) -> int:
+        """How many workers do chains at the same time."""
+        if n_chains == 1:
+            return 1
+        n_places = n_groups(n_gpus) if n_gpus else self.info().n_cpus
+        return max(1, min(n_chains, n_places, most_workers or n_chains))
 
-    def _worker(self, n_gpus: int, warm: WarmKey | None, interrupts: Interrupts) -> OrderedWorker | Gang | WarmWorker:
+    def _worker(self, n_workers: int, n_gpus: int, warm: WarmKey | None, interrupts: Interrupts) -> Gang | WarmWorker:
         # A local Ray has nothing else to do meanwhile, and gives its workers as many threads as CPUs.
-        n_cpus = max(1, self.info().n_cpus // max(1, n_gpus)) if self._owns_cluster else 1
+        n_ranks = max(1, n_gpus)
+        n_cpus = max(1, self.info().n_cpus // (n_workers * n_ranks)) if self._owns_cluster else 1
         retries, timeout_s = self._settings.task_retries, self._settings.rank_timeout_s
-        size = GroupSize(n_gpus, n_cpus)
+        size = GroupSize(n_ranks, n_cpus, n_gpus=min(1, n_gpus))
         # Without a GPU an idle worker would hold nothing but CPUs and memory that the others need.
         if warm is not None and n_gpus and self._settings.address is not None:
             return WarmWorker(
@@ -157,11 +160,9 @@ class RayExecutor:
                 rank_timeout_s=timeout_s,
                 interrupts=interrupts,
             )
-        if n_gpus <= 1:
-            return OrderedWorker(n_cpus=n_cpus, n_gpus=n_gpus, task_retries=retries, interrupts=interrupts)
         return Gang(
             size,
-            is_foreign=not self._owns_cluster,
+            is_foreign=not self._owns_cluster and n_ranks > 1,  # one alone needs nothing of its environment
             task_retries=retries,
             rank_timeout_s=timeout_s,
             interrupts=interrupts,

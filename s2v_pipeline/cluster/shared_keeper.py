@@ -23,11 +23,10 @@ from typing import Any
 import filelock
 import psutil
 
-from s2v_pipeline.cluster.rank_group import NAMESPACE
-from s2v_pipeline.cluster.ray_connection import BYTES_PER_MB
-from s2v_pipeline.cluster.ray_environment import set_environment
-from s2v_pipeline.cluster.shared_ray import ProcessMark, Record, SharedRay, write_record
+from s2v_pipeline.cluster.ray_connection import start_ray
+from s2v_pipeline.cluster.shared_ray import Record, SharedRay, write_record
 from s2v_pipeline.cluster.versions import own_versions
+from s2v_pipeline.process_marks import ProcessMark
 
 _log = logging.getLogger(__name__)
 
@@ -47,19 +46,14 @@ def keep(folder: Path, options: dict[str, Any]) -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    set_environment(local=True)
-    import ray
-
-    context = ray.init(
-        address="local",
+    dashboard = start_ray(
         num_cpus=options["num_cpus"],
         num_gpus=options["num_gpus"],
-        include_dashboard=options["dashboard"],
-        object_store_memory=options["object_store_mb"] * BYTES_PER_MB,
-        namespace=NAMESPACE,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
+        dashboard=options["dashboard"],
+        object_store_mb=options["object_store_mb"],
     )
+    import ray
+
     members = psutil.Process().children(recursive=True)
     vital = [process for process in members if process.name() in _VITAL]
     shared = SharedRay(folder)
@@ -70,7 +64,7 @@ def keep(folder: Path, options: dict[str, Any]) -> None:
             keeper=ProcessMark.of(os.getpid()),
             members=tuple(ProcessMark(process.pid, process.create_time()) for process in members),
             versions=own_versions(),
-            dashboard_url=context.dashboard_url or "",
+            dashboard_url=dashboard,
         ),
     )
     _watch(shared, vital, options["idle_s"], ending)

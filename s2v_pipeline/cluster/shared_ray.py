@@ -29,6 +29,7 @@ from s2v_pipeline.artifacts import atomic_path
 from s2v_pipeline.cluster.ray_environment import TOKEN_VARIABLE
 from s2v_pipeline.cluster.versions import Versions, check_same, own_versions
 from s2v_pipeline.errors import ClusterError
+from s2v_pipeline.process_marks import ProcessMark
 from s2v_pipeline.setting_groups import ClusterSettings
 
 SHARED = "shared"
@@ -38,31 +39,7 @@ _TOKEN_BYTES = 32
 _START_TIMEOUT_S = 120.0  # 7 s alone with a core; a loaded machine takes many times that
 _GRACE_S = 15.0  # Ray ends in 1.5 s; its processes have 10 s by Ray's own rules
 _POLL_S = 0.1
-_SAME_START_S = 1.5  # start times of one process, read twice, differ by rounding and by clocks that are set
 _DOWN = "`s2v cluster down` ends it; the next run starts another one."
-
-
-@dataclass(frozen=True)
-class ProcessMark:
-    """A process, told apart from a later one with the same number."""
-
-    pid: int
-    started_at_s: float
-
-    @classmethod
-    def of(cls, pid: int) -> ProcessMark:
-        """Of a living process."""
-        return cls(pid, psutil.Process(pid).create_time())
-
-    def process(self) -> psutil.Process | None:
-        """The process, if it lives."""
-        try:
-            process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.started_at_s) > _SAME_START_S:
-                return None
-            return None if process.status() == psutil.STATUS_ZOMBIE else process
-        except psutil.NoSuchProcess:
-            return None
 
 
 @dataclass(frozen=True)
@@ -223,23 +200,12 @@ class SharedRay:
                 keeper.terminate()
                 psutil.wait_procs([keeper], timeout=_GRACE_S)
         # Ray's agents outlive a keeper that was killed: nobody is their parent, but they stay in its session.
-        if not psutil.pid_exists(record.keeper.pid):
-            left += _session(record.keeper)
+        left += record.keeper.session()
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(left, timeout=_GRACE_S)
         (self.folder / "ray.json").unlink(missing_ok=True)
-
-
-def _session(leader: ProcessMark) -> list[psutil.Process]:
-    """Living processes of the session that a process led; it may be gone."""
-    members = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
-            if os.getsid(process.pid) == leader.pid and process.create_time() >= leader.started_at_s:
-                members.append(process)
-    return members
 
 
 def _import_path() -> list[str]:

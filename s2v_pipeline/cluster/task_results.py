@@ -1,6 +1,6 @@
 """What comes back from a Ray worker: a result, the pipeline's own error, or the news that the worker is gone.
 
-Belongs here: telling these apart. Does not belong here: submitting and waiting (ray_executor, ordered_worker).
+Belongs here: telling these apart. Does not belong here: submitting and waiting (ray_executor, gang).
 """
 
 from __future__ import annotations

@@ -22,12 +22,12 @@ from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.clip_encoding import ClipEncoding
 from s2v_pipeline.clips.encoders import ENCODER_SOURCE, encoding_of
 from s2v_pipeline.clips.label import stamped
-from s2v_pipeline.cluster.chunk_place import ChunkPlace, chunk_file, find, part_name
+from s2v_pipeline.cluster.chunk_place import ChunkPlace, Found, chunk_file, find, look, part_name
 from s2v_pipeline.cluster.clip_ahead import OF_THIS_WORKER
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.timings import Timings
 from s2v_pipeline.errors import GenerationError
-from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
+from s2v_pipeline.generation.protocol import Carry, GeneratedChunk, Generator
 from s2v_pipeline.generation.ranks import Rank
 from s2v_pipeline.generation.registry import (
     generator_names,
@@ -54,9 +54,10 @@ class GenerateChunk:
         request: of which chunk.
         store: where they go.
         previous_key: key of the chunk before it, of which the store holds the carry; "" for independent chunks and for
-            the first of a chain.
+            the first of a segment.
         cache: where files of earlier runs and other inputs are kept, too.
         clip: how its clip is encoded, where that is done at once if the generator brings the frames.
+        run_id: whose work this is.
     """
 
     spec: GeneratorSpec
@@ -65,6 +66,7 @@ class GenerateChunk:
     previous_key: str = ""
     cache: ChunkCache | None = None
     clip: ClipEncoding | None = None
+    run_id: str = ""
 
     @property
     def label(self) -> str:
@@ -76,15 +78,13 @@ class GenerateChunk:
         timings = Timings()
         with timings.part("load"):
             generator = load_generator(self.spec)
-        if bool(self.previous_key) is not (generator.chained and self.request.index > 0):
+        if bool(self.previous_key) is not (generator.chained and self.request.continues):
             raise GenerationError(
                 "a chained generator's chunks need the one before, and no others do",
                 got=f"{self.label} of {self.spec.name!r}, " + ("with one" if self.previous_key else "without"),
                 cure="Report this: the plan and the generator do not fit each other.",
             )
-        key = self.request.key(generator.fingerprint, self.previous_key)
-        part = part_name(self.request.index, key, ".safetensors")
-        place = ChunkPlace(self.store, self.cache, LATENTS_ASSET, self.request.input_id, part, key, timings)
+        place = self._place(generator, timings)
         found, pixels = find(place), None
         if found.made:
             with timings.part("generate"):
@@ -104,30 +104,48 @@ class GenerateChunk:
                 made_by=generator.fingerprint,
                 sources={"portrait": self.request.portrait.sha256, **self._previous_source()},
             )
-        with timings.part("look_up"):
-            notes = load_notes(self.store.read_path(LATENTS_ASSET, self.request.input_id, part))
-        made = chunk_file(self.request, place, found, notes)
+        file = self._file(place, found)
         if pixels is not None and self.clip is not None:
-            clip = RenderClip(self.spec, self.request, made, self.clip, self.store, cache=self.cache)
-            OF_THIS_WORKER.start(clip.label, lambda: clip.run_with(pixels))
-        if self.request.is_last:
-            OF_THIS_WORKER.wait()  # the worker may end with its last chunk
-        return made
+            clip = RenderClip(
+                self.spec, self.request, file, self.clip, self.store, cache=self.cache, run_id=self.run_id
+            )
+            OF_THIS_WORKER.start(clip.label, lambda: clip.run_ahead(pixels))
+        self._wait_if_last()
+        return file
 
     def join(self, rank: Rank) -> None:
         """See `SplitTask`."""
         join_ranks(self.spec.name, rank)
 
-    def is_made(self) -> bool:
+    def find(self) -> ChunkFile | None:
         """See `SplitTask`."""
-        key = self.request.key(load_generator(self.spec).fingerprint, self.previous_key)
-        part = part_name(self.request.index, key, ".safetensors")
-        place = ChunkPlace(self.store, self.cache, LATENTS_ASSET, self.request.input_id, part, key, Timings())
-        return place.holds() or place.fetch()
+        timings = Timings()
+        with timings.part("load"):
+            generator = load_generator(self.spec)
+        place = self._place(generator, timings)
+        found = look(place)
+        if found is None:
+            return None
+        self._wait_if_last()
+        return self._file(place, found)
 
     def follow(self) -> None:
         """See `SplitTask`."""
         load_generator(self.spec).generate(self.request, self._carry())
+
+    def _place(self, generator: Generator, timings: Timings) -> ChunkPlace:
+        key = self.request.key(generator.fingerprint, self.previous_key)
+        part = part_name(self.request.index, key, ".safetensors")
+        return ChunkPlace(self.store, self.cache, LATENTS_ASSET, self.request.input_id, part, key, timings)
+
+    def _file(self, place: ChunkPlace, found: Found) -> ChunkFile:
+        with place.timings.part("look_up"):
+            notes = load_notes(self.store.read_path(LATENTS_ASSET, self.request.input_id, place.part))
+        return chunk_file(self.request, place, found, notes)
+
+    def _wait_if_last(self) -> None:
+        if self.request.is_last:
+            OF_THIS_WORKER.wait()  # the worker may end with its last chunk
 
     def _carry(self) -> Carry | None:
         if not self.previous_key:
@@ -158,6 +176,7 @@ class RenderClip:
         store: where it goes.
         counter: told about every frame.
         cache: where files of earlier runs and other inputs are kept, too.
+        run_id: whose work this is.
     """
 
     spec: GeneratorSpec
@@ -167,6 +186,7 @@ class RenderClip:
     store: ArtifactStore
     counter: FrameCounter | None = None
     cache: ChunkCache | None = None
+    run_id: str = ""
 
     @property
     def label(self) -> str:
@@ -181,22 +201,30 @@ class RenderClip:
         return content_key({"latents": self.latents.key, "encoding": encoding, "code": CLIP_CODE_VERSION, **label})
 
     def run(self) -> ChunkFile:
-        """See `Task`."""
-        return self._run(None)
+        """See `Task`; what this run did ahead counts as done here."""
+        file = self._run(None)
+        if file.made or file.cached or not self.run_id:
+            return file
+        return self._place(Timings()).told(self.run_id) or file
 
-    def run_with(self, pixels: NDArray[np.uint8]) -> ChunkFile:
-        """`run`, with the frames (n, height, width, 3) that the latents decode to."""
-        return self._run(pixels)
+    def run_ahead(self, pixels: NDArray[np.uint8]) -> None:
+        """`run` before its step, with the frames (n, height, width, 3) that the latents decode to."""
+        file = self._run(pixels)
+        if self.run_id and (file.made or file.cached):
+            self._place(Timings()).tell(file, self.run_id)
 
     def is_made(self) -> bool:
         """Whether `run` would only find what is there."""
         part = part_name(self.request.index, self.key, ".mp4")
         return self.store.holds(CLIPS_ASSET, self.request.input_id, part, key=self.key)
 
+    def _place(self, timings: Timings) -> ChunkPlace:
+        part = part_name(self.request.index, self.key, ".mp4")
+        return ChunkPlace(self.store, self.cache, CLIPS_ASSET, self.request.input_id, part, self.key, timings)
+
     def _run(self, pixels: NDArray[np.uint8] | None) -> ChunkFile:
-        timings, key = Timings(), self.key
-        part = part_name(self.request.index, key, ".mp4")
-        place = ChunkPlace(self.store, self.cache, CLIPS_ASSET, self.request.input_id, part, key, timings)
+        timings = Timings()
+        place = self._place(timings)
         found = find(place)
         if found.made:
             with timings.part("load"):

@@ -36,6 +36,7 @@ class Wish:
         size: of the group.
         is_split: whether all ranks do it; otherwise a larger group with the same key does as well.
         idle_s: how long the group stays when nobody uses it.
+        last: name of the group that did the task before; rather that one again, as it may still work for it beside.
     """
 
     ticket: str
@@ -45,6 +46,7 @@ class Wish:
     size: GroupSize
     is_split: bool
     idle_s: float
+    last: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ class WarmPool:
         return self._free_gpus() + sum(group.n_gpus for group in self._replaceable(wish)) >= needed
 
     def _fitting(self, wish: Wish) -> _Group | None:
-        for group in self._idle():
+        for group in sorted(self._idle(), key=lambda group: group.name != wish.last):
             fits = group.size.n_ranks == wish.size.n_ranks if wish.is_split else group.n_gpus >= wish.size.n_ranks
             if group.key == wish.key and fits:
                 return group

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from s2v_pipeline.cluster.executor import ResultT, SplitTask, Task, WarmKey
-from s2v_pipeline.cluster.gang import place, run_on
+from s2v_pipeline.cluster.gang import PLACEMENT_TIMEOUT_S, place, run_on
+from s2v_pipeline.cluster.gpu_demand import GpuError, check_gpus
 from s2v_pipeline.cluster.interrupts import Interrupts
-from s2v_pipeline.cluster.ordered_worker import PLACEMENT_TIMEOUT_S, GpuError, check_gpus
 from s2v_pipeline.cluster.rank_group import NAMESPACE, GroupSize, RankGroup
 from s2v_pipeline.cluster.task_results import POLL_S
 from s2v_pipeline.cluster.versions import own_versions
@@ -89,10 +89,11 @@ class WarmWorker:
         rank_timeout_s: float,
         interrupts: Interrupts,
     ) -> None:
-        check_gpus(size.n_ranks * size.n_gpus, of_one_host=True)
+        check_gpus(size.n_ranks * size.n_gpus)
         self._pool, self._run, self._warm, self._size = pool, run, warm, size
         self._idle_s, self._task_retries, self._rank_timeout_s = idle_s, task_retries, rank_timeout_s
         self._interrupts = interrupts
+        self._last = ""
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +102,9 @@ class WarmWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Nothing to free: each task has given back what it used."""
+
+    def stand_by(self) -> None:
+        """See `Worker`; the pool grants for a task alone."""
 
     def run(self, task: Task[ResultT]) -> ResultT:
         """The result of a task; redone by a new group when a process dies, fails or does not answer.
@@ -114,13 +118,23 @@ class WarmWorker:
         while True:
             ticket = uuid.uuid4().hex
             self._pool.ask.remote(
-                Wish(ticket, self._run, self._warm.key, self._warm.label, self._size, _is_split(task), self._idle_s)
+                Wish(
+                    ticket,
+                    self._run,
+                    self._warm.key,
+                    self._warm.label,
+                    self._size,
+                    _is_split(task),
+                    self._idle_s,
+                    self._last,
+                )
             )
             group: RankGroup | None = None
             is_usable = False
             try:
                 beating = _Beating(self._interrupts, self._pool, ticket)
                 grant = self._granted(ticket)
+                self._last = grant.name
                 group = self._group(grant, beating)
                 if group is None:
                     continue  # an idle worker that had died or hung: nothing of this task was lost

@@ -206,9 +206,9 @@ def chunk_latents(
     with user_errors_are_final(context):
         settings = settings_of(context, pipeline)
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
-        tasks = latents_tasks(settings, requests, pipeline.store(), chunk_cache(pipeline))
-        chunks = run_tasks(context, executor, tasks, placement_of(settings))
-        value = manifest_of("chunk_latents", settings, speech_inputs, chunks)
+        tasks = latents_tasks(settings, requests, pipeline.store(), chunk_cache(pipeline), context.run.run_id)
+        chunks = run_tasks(context, executor, tasks, placement_of(settings, requests))
+        value = manifest_of("chunk_latents", settings, speech_inputs, requests, chunks)
     return dg.MaterializeResult(
         value=value,
         data_version=dg.DataVersion(value_version(value)),
@@ -242,9 +242,10 @@ def rendered_clips(
         settings = settings_of(context, pipeline)
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
         with frames_counted(context, pipeline.store(), [len(request.frames) for request in requests]) as counters:
-            tasks = clip_tasks(settings, requests, chunk_latents, pipeline.store(), counters, chunk_cache(pipeline))
+            store, run_id = pipeline.store(), context.run.run_id
+            tasks = clip_tasks(settings, requests, chunk_latents, store, counters, chunk_cache(pipeline), run_id)
             clips = run_tasks(context, executor, tasks, placement_of_clips(settings, tasks), reports=False)
-        value = manifest_of("rendered_clips", settings, speech_inputs, clips)
+        value = manifest_of("rendered_clips", settings, speech_inputs, requests, clips)
     return dg.MaterializeResult(
         value=value,
         data_version=dg.DataVersion(value_version(value)),

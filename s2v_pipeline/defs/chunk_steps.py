@@ -7,7 +7,7 @@ Does not belong here: the assets (assets), running tasks (running).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import dagster as dg
 import pandas as pd
@@ -16,9 +16,10 @@ from s2v_pipeline.artifacts import ArtifactStore, content_key
 from s2v_pipeline.audio.decode import SPEECH_RATE_HZ, read_waveform
 from s2v_pipeline.audio.tracks import analysed_path
 from s2v_pipeline.cache.chunk_cache import ChunkCache, cache_of
-from s2v_pipeline.chunks.build import VideoRequest, build_requests, chain_keys
+from s2v_pipeline.chunks.build import VideoRequest, build_requests, keys_before
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
+from s2v_pipeline.chunks.segments import pause_cuts
 from s2v_pipeline.clips.clip_encoding import ClipEncoding
 from s2v_pipeline.clips.encoders import choose_encoder
 from s2v_pipeline.clips.label import label_stamp
@@ -94,9 +95,16 @@ def plan_requests(
         speech_level_db=features.attrs["speech_level_db"],
         median_f0_hz=features.attrs["median_f0_hz"],
     )
+    cuts = pause_cuts(
+        # What was heard, not what was read: a corrected transcript moves no cut.
+        features.attrs["segments"],
+        least_pause_s=settings.generation.new_segment_pause_s,
+        n_frames=len(features),
+        fps=speech.fps,
+    )
     return build_requests(
         video,
-        profile.chunk_plan(len(features), settings),
+        profile.chunk_plan(len(features), settings, cuts),
         phonemes=phonemes,
         features=features,
         context_s=profile.CONTEXT_S,
@@ -131,15 +139,19 @@ def chunk_cache(pipeline: PipelineResource) -> ChunkCache | None:
 
 
 def latents_tasks(
-    settings: Settings, requests: Sequence[ChunkRequest], store: ArtifactStore, cache: ChunkCache | None
+    settings: Settings,
+    requests: Sequence[ChunkRequest],
+    store: ArtifactStore,
+    cache: ChunkCache | None,
+    run_id: str,
 ) -> tuple[GenerateChunk, ...]:
     """One task a chunk; those of a chain know the key of the chunk before."""
     spec, clip = spec_of(settings), clip_encoding(settings, requests[0])
-    previous = [""] * len(requests)
+    previous: Sequence[str] = [""] * len(requests)
     if generator_profile(spec.name).CHAINED:
-        previous[1:] = chain_keys(requests, load_generator(spec).fingerprint)[:-1]
+        previous = keys_before(requests, load_generator(spec).fingerprint)
     return tuple(
-        GenerateChunk(spec, request, store, previous_key, cache, clip)
+        GenerateChunk(spec, request, store, previous_key, cache, clip, run_id)
         for request, previous_key in zip(requests, previous, strict=True)
     )
 
@@ -151,11 +163,12 @@ def clip_tasks(
     store: ArtifactStore,
     counters: Sequence[FrameCounter],
     cache: ChunkCache | None,
+    run_id: str,
 ) -> tuple[RenderClip, ...]:
     """One task and one counter a chunk."""
     spec, clip = spec_of(settings), clip_encoding(settings, requests[0])
     return tuple(
-        RenderClip(spec, request, chunk, clip, store, counter, cache)
+        RenderClip(spec, request, chunk, clip, store, counter, cache, run_id)
         for request, chunk, counter in zip(requests, latents.chunks, counters, strict=True)
     )
 
@@ -182,22 +195,25 @@ def encoder_of(settings: Settings) -> str:
     return choose_encoder(settings.video.codec, settings.video.bit_depth, settings.cluster.video_encoder)
 
 
-def placement_of(settings: Settings) -> Placement:
-    """Where latents are made: several GPUs may make them together."""
+def placement_of(settings: Settings, requests: Sequence[ChunkRequest]) -> Placement:
+    """Where latents are made: several GPUs may make a chunk together, and workers several segments at the same time."""
     profile = generator_profile(settings.generation.generator)
+    at_once = settings.cluster.segments_at_once
     return Placement(
         in_order=profile.CHAINED or profile.ONE_WORKER,
+        chain_starts=tuple(position for position, request in enumerate(requests) if not request.continues),
+        most_workers=profile.most_workers(settings) if at_once is None else at_once,
         n_gpus=profile.n_gpus(settings),
         warm=_warm_key(spec_of(settings)) if profile.ONE_WORKER else None,
     )
 
 
 def placement_of_clips(settings: Settings, tasks: Sequence[RenderClip]) -> Placement:
-    """Where clips are rendered: one GPU decodes them; none is needed where all were encoded ahead."""
-    latents = placement_of(settings)
+    """Where clips are rendered: one GPU decodes them, of each segment; none is needed where all were encoded ahead."""
+    latents = placement_of(settings, [task.request for task in tasks])
     if latents.n_gpus and all(task.is_made() for task in tasks):
         return Placement(in_order=latents.in_order)
-    return Placement(latents.in_order, min(1, latents.n_gpus), latents.warm)
+    return replace(latents, n_gpus=min(1, latents.n_gpus))
 
 
 def _warm_key(spec: GeneratorSpec) -> WarmKey:
@@ -205,8 +221,15 @@ def _warm_key(spec: GeneratorSpec) -> WarmKey:
     return WarmKey(content_key({"spec": repr(spec), "code": asdict(own_versions())}), spec.name)
 
 
-def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: list[ChunkFile]) -> ChunkManifest:
+def manifest_of(
+    asset: str,
+    settings: Settings,
+    speech: SpeechInput,
+    requests: Sequence[ChunkRequest],
+    chunks: Sequence[ChunkFile],
+) -> ChunkManifest:
     """What a chunk step hands on."""
+    profile = generator_profile(settings.generation.generator)
     return ChunkManifest(
         input_id=speech.input_id,
         asset=asset,
@@ -215,15 +238,31 @@ def manifest_of(asset: str, settings: Settings, speech: SpeechInput, chunks: lis
         fps=speech.fps,
         width_px=speech.width_px,
         height_px=speech.height_px,
-        prompt_words=generator_profile(settings.generation.generator).words_understood(speech.prompt),
+        prompt_words=profile.words_understood(speech.prompt),
         notes=tuple(
             dict.fromkeys(
                 [
-                    *generator_profile(settings.generation.generator).notes(settings),
+                    *profile.notes(settings),
+                    *_segment_notes(settings, requests),
                     *(note for chunk in chunks for note in chunk.notes),
                 ]
             )
         ),
         chunks=tuple(chunks),
-        prompt_words_ignored=generator_profile(settings.generation.generator).words_ignored(speech.prompt),
+        prompt_words_ignored=profile.words_ignored(speech.prompt),
+        segment_starts=tuple(dict.fromkeys(request.segment_start_frame for request in requests)),
     )
+
+
+def _segment_notes(settings: Settings, requests: Sequence[ChunkRequest]) -> tuple[str, ...]:
+    """What people should know of the segments that they asked for."""
+    pause_s, name = settings.generation.new_segment_pause_s, "generation.new_segment_pause_s"
+    if pause_s == 0:
+        return ()
+    if not generator_profile(settings.generation.generator).CHAINED:
+        return (f"{name} changes nothing: every chunk of {settings.generation.generator} is independent of the others",)
+    cuts = [request.frames.start_frame for request in requests if request.segment_start_frame and not request.continues]
+    if not cuts:
+        return (f"one segment: no pause between words is {pause_s:g} s long ({name})",)
+    times = ", ".join(f"{float(cut / requests[0].fps):.2f} s" for cut in cuts)
+    return (f"the picture starts anew from the portrait in pauses at {times} ({name})",)

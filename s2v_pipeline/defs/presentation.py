@@ -162,6 +162,7 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo, machine: Settings) -> M
             {
                 "chunk": chunk.index,
                 "frames": f"{chunk.frames.start_frame}-{chunk.frames.stop_frame}",
+                "segment": value.segment_number(chunk),
                 "made": chunk.made,
                 "origin": chunk.origin,
                 "seconds": round(chunk.seconds_s, 3),
@@ -174,6 +175,7 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo, machine: Settings) -> M
     schema = [
         dg.TableColumn("chunk", "int"),
         dg.TableColumn("frames"),
+        dg.TableColumn("segment", "int", description="0 until the chain of chunks starts anew in a pause, then 1 ..."),
         dg.TableColumn("made", "bool"),
         dg.TableColumn("origin"),
         dg.TableColumn("seconds", "float"),
@@ -183,11 +185,12 @@ def chunks(value: ChunkManifest, executor: ExecutorInfo, machine: Settings) -> M
     return {
         "chunks": len(value.chunks),
         "chunks_made": value.n_made,
-        "chunks_found": len(value.chunks) - value.n_made,
+        "chunks_found": len(value.chunks) - value.n_made - value.n_cached,
         "chunks_from_cache": value.n_cached,
         "retries": sum(chunk.retries for chunk in value.chunks),
         "worker_seconds": round(sum(chunk.seconds_s for chunk in value.chunks), 3),
         "frames": value.n_frames,
+        "segments": ", ".join(f"{each.start_frame}-{each.stop_frame}" for each in value.segments[:_MOST_ROWS_SHOWN]),
         "per_chunk": dg.MetadataValue.table(rows, schema=dg.TableSchema(schema)),
         "browse": dg.MetadataValue.url(_folder_url(machine, value.asset, value.input_id)),
         "generator": value.generator,

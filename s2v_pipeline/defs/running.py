@@ -27,6 +27,7 @@ from s2v_pipeline.errors import AlignmentError, InputError, S2VError, SettingsEr
 from s2v_pipeline.progress_bars import PROGRESS_LOGGER
 from s2v_pipeline.temporaries import temporary_prefix
 from s2v_pipeline.video.generation_stats import WAIT
+from s2v_pipeline.video.stragglers import stragglers
 
 _progress = logging.getLogger(PROGRESS_LOGGER)
 
@@ -144,6 +145,8 @@ class Placement:
     """Where the tasks of a step run; see `ChunkExecutor.run`."""
 
     in_order: bool = False
+    chain_starts: tuple[int, ...] = (0,)
+    most_workers: int | None = None
     n_gpus: int = 0
     warm: WarmKey | None = None
 
@@ -189,7 +192,17 @@ def run_tasks(
         if INTERRUPT_CAME.is_set():
             raise KeyboardInterrupt
 
-    chunks = executor.run(tasks, on_done, in_order=placement.in_order, n_gpus=placement.n_gpus, warm=placement.warm)
+    chunks = executor.run(
+        tasks,
+        on_done,
+        in_order=placement.in_order,
+        chain_starts=placement.chain_starts,
+        most_workers=placement.most_workers,
+        n_gpus=placement.n_gpus,
+        warm=placement.warm,
+    )
+    for straggler in stragglers(chunks):
+        context.log.warning("%s", straggler)
     return [
         replace(chunk, timings_s=((WAIT, round(waits_s[chunk.index], 3)), *chunk.timings_s))
         if chunk.index in waits_s

@@ -6,6 +6,7 @@ Does not belong here: any implementation, and any import of one; what a loaded g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from s2v_pipeline.chunks.plan import ChunkPlan
@@ -51,12 +52,22 @@ class GeneratorProfile(Protocol):
         """
         ...
 
-    def chunk_plan(self, n_frames: int, settings: Settings) -> ChunkPlan:
-        """Which frames each chunk makes; a longer video leaves all chunks but the last as they are."""
+    def chunk_plan(self, n_frames: int, settings: Settings, cuts: Sequence[int] = ()) -> ChunkPlan:
+        """Which frames each chunk makes; a longer video leaves all chunks but the last as they are.
+
+        Args:
+            n_frames: of the video.
+            settings: of the input.
+            cuts: frames at which a chain starts anew; of no matter where chunks are independent.
+        """
         ...
 
     def n_gpus(self, settings: Settings) -> int:
         """GPUs that one worker takes."""
+        ...
+
+    def most_workers(self, settings: Settings) -> int | None:
+        """Most workers that may have it loaded for one video; None for as many as there are GPUs, or CPUs."""
         ...
 
     def words_understood(self, prompt: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from s2v_pipeline.artifacts import atomic_path, disk_errors, file_sha256
-from s2v_pipeline.errors import ManifestError, SettingsError
+from s2v_pipeline.errors import ArtifactError, ManifestError, SettingsError
 from s2v_pipeline.inputs.slug import is_slug
 from s2v_pipeline.inputs.source import InputSource
 
@@ -76,8 +76,16 @@ class InputCatalogue:
         Raises:
             ManifestError: unknown, or its record is damaged.
             SettingsError: its settings are not valid any more.
+            ArtifactError: there is no catalogue, as where a disk is not mounted just now.
         """
         record = self._read(input_id) if is_slug(input_id) else None
+        if record is None and not self.root.is_dir():
+            raise ArtifactError(
+                "the catalogue of inputs must be there before one is used",
+                got=f"no folder {self.root}",
+                cure="Where the artifacts are on a disk of their own, see that it is mounted (paths.artifacts); "
+                "in a new project add the input first: `s2v inputs add`.",
+            )
         if record is None:
             raise ManifestError(
                 "an input must be known before it is used",

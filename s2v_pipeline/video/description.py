@@ -65,6 +65,7 @@ def describe(
             }
             for clip in clips.chunks
         ],
+        **_segments(clips),
         "video": {
             "sha256": video_sha256,
             "size_bytes": probe.size_bytes,
@@ -87,6 +88,18 @@ def describe(
             "audio_channels": probe.audio_channels,
             "audio_resampled": assembled.resampled,
         },
+    }
+
+
+def _segments(clips: ChunkManifest) -> dict[str, Any]:
+    """Where the picture starts anew from the portrait; nothing where it never does."""
+    if len(clips.segments) == 1:
+        return {}
+    return {
+        "segments": [
+            {"frames": [each.start_frame, each.stop_frame], "start_s": float(each.start_frame / clips.fps)}
+            for each in clips.segments
+        ]
     }
 
 

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
+from s2v_pipeline.video.stragglers import stragglers
 
 STATS_PART = "generation_stats.json"
 WAIT = "wait"
@@ -101,6 +102,17 @@ def _of_stage(manifest: ChunkManifest) -> dict[str, Any]:
         "parts_s": {name: round(seconds, 3) for name, seconds in parts_of(manifest.chunks).items()},
         "workers": _by(manifest.chunks, lambda chunk: (chunk.worker,)),
         "gpus": _by(manifest.chunks, lambda chunk: chunk.gpus),
+        "stragglers": [
+            {
+                "chunk": each.chunk,
+                "worker": each.worker,
+                "device": each.device,
+                "seconds": round(each.seconds_s, 3),
+                "usual_seconds": round(each.usual_s, 3),
+                "times": round(each.times, 2),
+            }
+            for each in stragglers(manifest.chunks)
+        ],
         "chunks": [
             {
                 "chunk": chunk.index,

@@ -5,13 +5,14 @@ Does not belong here: the measures themselves (lip_sync, face_motion).
 
 A tracker does not give the same lips twice when the head shifts by a third of a pixel. So one frame of the video is
 moved as the head moves in it (shift, size and roll, smoothed so that the tracker's trembling is not put in), encoded
-with the clips' encoder and tracked.
+with the clips' encoder and tracked. How much that gives differs several times from one stretch of head motion to the
+next, so that a floor is taken over several.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from s2v_pipeline.video.face_shape import RIGID, eye_distances_px, mouth_opening
 from s2v_pipeline.video.face_track import FaceTrack, track_face
 from s2v_pipeline.video.frames import grab_frames
 
-MOST_FRAMES = 50  # enough for a standard deviation to a tenth; tracking them costs a third of a second
+MOST_FRAMES = 50  # of a stretch: enough for a standard deviation to a tenth; tracking them costs a third of a second
 LEAST_FRAMES = 12
 _SMOOTHING_S = 0.12
 
@@ -40,11 +41,13 @@ class TrackerNoise:
     """Measures of the frozen face.
 
     Attributes:
-        frames: how many were tracked.
-        opening_deviation: of its lips around their mean, in eye distances; held against `SilentLips.deviation`.
-        jitter: held against the video's; None where too few frames were tracked.
+        stretches, frames: how many were tracked.
+        opening_deviation: of its lips around each stretch's mean, in eye distances; held against
+            `SilentLips.deviation`.
+        jitter: mean square over all frames, worst of all; held against the video's; None where too few were tracked.
     """
 
+    stretches: int
     frames: int
     opening_deviation: float
     jitter: Jitter | None
@@ -56,19 +59,19 @@ def measure_tracker_noise(
     landmarker: FaceLandmarker,
     *,
     settings: VideoSettings,
-    within: FrameSpan | None = None,
+    within: Sequence[FrameSpan] = (),
 ) -> TrackerNoise | None:
-    """Freeze a face under the head motion of the video's first frames, or of the first of `within`.
+    """Freeze a face under the head motion of the video's first frames, or of the first of each of `within`.
 
     Args:
         video: what was tracked.
         track: of every frame of it.
         landmarker: the tracker.
-        settings: `crf` and `x264_preset` of the frozen video, which should be those of the video.
-        within: where to take the head motion from, e.g. the longest pause.
+        settings: `crf` and `x264_preset` of the frozen videos, which should be those of the video.
+        within: where to take the head motion from, e.g. pauses.
 
     Returns:
-        None where fewer than 12 frames in a row show a face, or the picture's sides are odd (H.264's 4:2:0 has none).
+        None where no 12 frames in a row show a face, or the picture's sides are odd (H.264's 4:2:0 has none).
 
     Raises:
         ValueError: a track of every nth frame.
@@ -76,29 +79,52 @@ def measure_tracker_noise(
     """
     if track.step != 1:
         raise ValueError(f"the tracker's noise needs a track of every frame; got every {track.step}th")
-    span = within or FrameSpan(0, len(track.frames))
+    if track.width_px % 2 or track.height_px % 2:
+        return None
+    parts = [_first_seen(track, span) for span in within or (FrameSpan(0, len(track.frames)),)]
+    frozen = [
+        _tracked_frozen(video, track, frames, landmarker, settings) for frames in parts if frames.size >= LEAST_FRAMES
+    ]
+    if not frozen:
+        return None
+    openings = [mouth_opening(part.landmarks_px, eye_distances_px(part.landmarks_px)) for part in frozen]
+    around = np.concatenate([opening - np.nanmean(opening) for opening in openings])
+    return TrackerNoise(len(frozen), around.size, float(np.nanstd(around)), _pooled(frozen))
+
+
+def _first_seen(track: FaceTrack, span: FrameSpan) -> NDArray[np.int64]:
+    """Frames of a span from its start on for as long as they show a face, 50 at most."""
     frames = np.arange(span.start_frame, min(span.stop_frame, len(track.frames)))
     lost = np.flatnonzero(~track.seen[frames])
-    frames = frames[: min(MOST_FRAMES, lost[0] if lost.size else MOST_FRAMES)]
-    if frames.size < LEAST_FRAMES or track.width_px % 2 or track.height_px % 2:
-        return None
+    return frames[: min(MOST_FRAMES, lost[0] if lost.size else MOST_FRAMES)]
+
+
+def _tracked_frozen(
+    video: Path, track: FaceTrack, frames: NDArray[np.int64], landmarker: FaceLandmarker, settings: VideoSettings
+) -> FaceTrack:
     pixels = grab_frames(video, [frame_start_s(int(frames[0]), track.fps)])[0].pixels
     moves = head_moves(track.landmarks_px[frames], track.rate_hz)
-    whole = FrameSpan(0, len(moves))
     with tempfile.TemporaryDirectory(prefix="s2v-noise-") as folder:
         frozen = Path(folder) / "frozen.mp4"
         encode_clip(
             (FrameBatch(moved[None], track.fps, number) for number, moved in enumerate(_moved(pixels, moves))),
             frozen,
-            frames=whole,
+            frames=FrameSpan(0, len(moves)),
             fps=track.fps,
             width_px=track.width_px,
             height_px=track.height_px,
             settings=settings,
         )
-        tracked = track_face(frozen, landmarker)
-    opening = mouth_opening(tracked.landmarks_px, eye_distances_px(tracked.landmarks_px))
-    return TrackerNoise(len(moves), float(np.nanstd(opening)), measure_jitter(tracked))
+        return track_face(frozen, landmarker)
+
+
+def _pooled(frozen: list[FaceTrack]) -> Jitter | None:
+    known = [(len(part.frames), jitter) for part in frozen if (jitter := measure_jitter(part)) is not None]
+    if not known:
+        return None
+    worst = max((jitter for _, jitter in known), key=lambda jitter: jitter.worst)
+    mean_square = sum(n * jitter.rms**2 for n, jitter in known) / sum(n for n, _ in known)
+    return Jitter(float(np.sqrt(mean_square)), worst.worst, worst.worst_s)
 
 
 def head_moves(landmarks_px: NDArray[np.float32], rate_hz: float) -> NDArray[np.float64]:

@@ -207,29 +207,31 @@ def _files(scene: Scene, assets: tuple[str, ...]) -> list[Path]:
     return sorted(path for path in found if path.is_file() and path.stat().st_size)
 
 
-def _chosen(scene: Scene, assets: tuple[str, ...]) -> Path | None:
+def _damage(scene: Scene, assets: tuple[str, ...], damage: Callable[[Path], Mapping[str, object]]) -> Hit:
+    """Damage one file of the run; None where it has none, or the file is being replaced."""
     found = _files(scene, assets)
     if not found:
         return None
     path = scene.random.choice(found)
-    scene.ledger.harm(path.with_name(path.name.removesuffix(".provenance.json")))
-    return path
+    try:
+        with scene.ledger.harm(path):
+            said = damage(path)
+    except FileNotFoundError:
+        return None
+    return {"file": f"{path.parent.parent.name}/{path.name}", **said}
 
 
 def _flip(scene: Scene, assets: tuple[str, ...]) -> Hit:
-    path = _chosen(scene, assets)
-    if path is None:
-        return None
-    try:
+    def flip(path: Path) -> Mapping[str, object]:
         with path.open("r+b") as file:
             at = scene.random.randrange(path.stat().st_size)
             file.seek(at)
             (byte,) = file.read(1)
             file.seek(at)
             file.write(bytes([byte ^ 0xFF]))
-    except FileNotFoundError:
-        return None
-    return {"file": f"{path.parent.parent.name}/{path.name}", "at": at}
+        return {"at": at}
+
+    return _damage(scene, assets, flip)
 
 
 def flip_chunk_byte(scene: Scene) -> Hit:
@@ -241,26 +243,20 @@ def flip_upstream_byte(scene: Scene) -> Hit:
 
 
 def truncate_chunk(scene: Scene) -> Hit:
-    path = _chosen(scene, CHUNK_ASSETS)
-    if path is None:
-        return None
-    try:
+    def truncate(path: Path) -> Mapping[str, object]:
         size = scene.random.randrange(path.stat().st_size)
         os.truncate(path, size)
-    except FileNotFoundError:
-        return None
-    return {"file": f"{path.parent.parent.name}/{path.name}", "size_bytes": size}
+        return {"size_bytes": size}
+
+    return _damage(scene, CHUNK_ASSETS, truncate)
 
 
 def lose_chunk(scene: Scene) -> Hit:
-    path = _chosen(scene, CHUNK_ASSETS)
-    if path is None:
-        return None
-    try:
+    def lose(path: Path) -> Mapping[str, object]:
         path.unlink()
-    except FileNotFoundError:
-        return None
-    return {"file": f"{path.parent.parent.name}/{path.name}"}
+        return {}
+
+    return _damage(scene, CHUNK_ASSETS, lose)
 
 
 def leave_partial_file(scene: Scene) -> Hit:

@@ -5,7 +5,10 @@ Belongs here: watching the files. Does not belong here: damaging them (faults).
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from s2v_pipeline.artifacts import PROVENANCE_SUFFIX
@@ -56,11 +59,20 @@ class Ledger(threading.Thread):
                     name = f"{asset}/{part.parent.name}/{part.name}"
                     self._journal.say("made" if needed else "made_twice", part=name)
 
-    def harm(self, part: Path) -> None:
-        """The part will be damaged now, so that making it again is needed."""
+    @contextmanager
+    def harm(self, path: Path) -> Iterator[None]:
+        """The block damages a file of a part, so that making the part again is needed.
+
+        What it changes keeps its time of change: a disk that loses bytes does not change it, either, and here that
+        time tells a record that was written anew.
+        """
         self.look()
         with self._lock:
-            self._harmed.add(part)
+            before = path.stat()
+            yield
+            with suppress(FileNotFoundError):
+                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            self._harmed.add(path.with_name(path.name.removesuffix(PROVENANCE_SUFFIX)))
 
     def harmed(self) -> set[Path]:
         """Damaged parts that nobody had to make again yet."""

@@ -24,18 +24,19 @@ from s2v_pipeline_tests.chaos import audit
 from s2v_pipeline_tests.chaos.families import Family, title
 from s2v_pipeline_tests.chaos.journal import Journal
 from s2v_pipeline_tests.chaos.ledger import Ledger
-from s2v_pipeline_tests.chaos.runs import environment, write_project
+from s2v_pipeline_tests.chaos.runs import Wanted, environment, write_project
 from s2v_pipeline_tests.conftest import copy_sample
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(0)]
 
 NAMES = ("anna", "berta")
+UNDISTURBED = Wanted("clara", "portrait")  # what `portrait_undisturbed` is
 # Words of the command lines, and how often each is killed beside the others.
 KINDS: Mapping[str, tuple[str, ...]] = {
     "kill_daemon": ("_daemon", "daemon run"),
     "kill_code_server": ("api grpc", "code-server", "code_server"),
     "kill_webserver": ("dagster_webserver",),
-    "kill_run_worker": ("execute_run",),
+    "kill_run_worker": ("multiprocessing.spawn",),
     "kill_up": ("",),
 }
 WEIGHTS = {"kill_daemon": 2, "kill_code_server": 2, "kill_webserver": 1, "kill_run_worker": 3, "kill_up": 0.5}
@@ -79,6 +80,11 @@ def _up(project: Project, number: int) -> subprocess.Popen[bytes]:
         )
 
 
+def _next_kind(random: Random) -> str:
+    (kind,) = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
+    return kind
+
+
 def _n_done(store: ArtifactStore) -> int:
     return sum((store.root / "final_videos" / name / "manifest.json.provenance.json").exists() for name in NAMES)
 
@@ -100,7 +106,7 @@ def test_the_watched_folder_survives_its_own_processes(
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
     project = _project(tmp_path / "project")
     for name in NAMES:
-        copy_sample(project.folder / "data" / "inputs" / name)
+        (copy_sample(project.folder / "data" / "inputs" / name) / "prompt.txt").write_text(UNDISTURBED.prompt)
     journal = Journal(Path(os.environ.get("CHAOS_LOG", str(tmp_path))) / f"daemon-{seed}.jsonl")
     most_faults = int(os.environ.get("CHAOS_DAEMON_FAULTS", "12"))
     family, ledger = Family(), Ledger(project.pipeline.store().root, journal)
@@ -110,7 +116,8 @@ def test_the_watched_folder_survives_its_own_processes(
     n_hit, number, began_at = 0, 0, time.monotonic()
     up = _up(project, number)
     family.follow(up.pid)
-    next_fault_at = time.monotonic() + random.uniform(*PAUSE_S)
+    # Kept until there is such a process: a start has the code server first, and would else lose nothing else.
+    next_fault_at, kind = time.monotonic() + random.uniform(*PAUSE_S), _next_kind(random)
     while time.monotonic() - began_at < MOST_S:
         time.sleep(1.0)
         if up.poll() is not None:
@@ -121,7 +128,6 @@ def test_the_watched_folder_survives_its_own_processes(
         elif n_hit < most_faults and _n_done(project.pipeline.store()) < len(NAMES):
             if time.monotonic() < next_fault_at:
                 continue
-            (kind,) = random.choices(list(WEIGHTS), list(WEIGHTS.values()))
             found = [
                 each
                 for each in family.members(up.pid)
@@ -133,7 +139,7 @@ def test_the_watched_folder_survives_its_own_processes(
                 victim.kill()
                 n_hit += 1
                 journal.say("fault", kind=kind, pid=victim.pid, process=named)
-                next_fault_at = time.monotonic() + random.uniform(*PAUSE_S)
+                next_fault_at, kind = time.monotonic() + random.uniform(*PAUSE_S), _next_kind(random)
         elif _is_quiet(project):
             break
     up.send_signal(signal.SIGINT)
@@ -160,8 +166,9 @@ def test_the_watched_folder_survives_its_own_processes(
     )
     (judged,) = journal.of("judged")
     print(json.dumps(judged))  # noqa: T201 (what the test is for)
-    assert exit_code == 0
+    assert n_hit > 0
+    assert exit_code in (0, 130)  # 130: it had just been started again, and had nothing to end yet
     for name in NAMES:
-        assert audit.video_of(store, name) == audit.video_of(portrait_undisturbed, "clara")
+        assert audit.video_of(store, name) == audit.video_of(portrait_undisturbed, UNDISTURBED.name)
     assert judged["n_made_twice"] == 0
     assert (left, judged["left_files"], judged["unfinished_runs"], judged["taken_slots"]) == ([], [], [], 0)

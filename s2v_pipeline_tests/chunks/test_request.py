@@ -93,10 +93,12 @@ DIFFERENT = {
     "sound at another rate": replace(REQUEST, sound=replace(SOUND, rate_hz=8_000)),
     "another level": replace(REQUEST, sound=replace(SOUND, level_rms=0.2)),
     "is_last": replace(REQUEST, is_last=True),
+    "segment_start_frame at the chunk's own start": replace(REQUEST, segment_start_frame=200),
 }
 SAME = {
     "input_id": replace(REQUEST, input_id="another name"),
     "index": replace(REQUEST, index=3),
+    "a segment that started before": replace(REQUEST, segment_start_frame=100),
     "portrait's path": replace(REQUEST, portrait=FileRef(Path("/elsewhere/p.png"), REQUEST.portrait.sha256)),
     "a column more": replace(REQUEST, phonemes=REQUEST.phonemes.assign(word="hello")),
     "columns in another order": replace(REQUEST, features=REQUEST.features[list(reversed(FEATURE_COLUMNS))]),
@@ -179,6 +181,12 @@ def test_tables_without_rows_have_a_key() -> None:
 def test_what_is_no_chunk(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="a chunk needs frames, a rate and a size"):
         replace(REQUEST, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("start", [201, -1])
+def test_a_chunk_lies_in_its_segment(start: int) -> None:
+    with pytest.raises(ValueError, match="lies in its segment"):
+        replace(REQUEST, segment_start_frame=start)
 
 
 @pytest.mark.parametrize("column", PHONEME_COLUMNS)

@@ -73,6 +73,22 @@ def test_another_input_of_the_same_content_needs_nothing_made(
     assert [file.origin for file in files] == ["made"] * 2
 
 
+def test_what_a_gang_fetches_counts_as_found_in_the_cache(
+    ramp: Ramp, store: ArtifactStore, request_: ChunkRequest, cache: ChunkCache
+) -> None:
+    task = GenerateChunk(SPEC, request_, store, cache=cache)
+    assert task.find() is None
+    task.run()
+    shutil.rmtree(store.root)
+    # Rank 0 looks before the others are asked; what it found is the result.
+    found, again = task.find(), task.find()
+    assert found is not None
+    assert again is not None
+    assert [file.origin for file in (found, again)] == ["found in cache", "found"]
+    assert dict(found.timings_s)["cache"] > 0
+    assert ramp.n_generated == 1
+
+
 def test_a_damaged_entry_is_made_again_and_kept(
     ramp: Ramp, store: ArtifactStore, request_: ChunkRequest, cache: ChunkCache
 ) -> None:

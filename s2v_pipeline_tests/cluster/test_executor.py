@@ -274,19 +274,19 @@ def test_a_gpu_is_taken_given_back_and_not_waited_for_for_ever() -> None:
     # A cluster that says that it has a GPU; Ray believes it, and its workers are told which one is theirs.
     code = """
 import os, sys, time
-from s2v_pipeline.cluster import ordered_worker
+from s2v_pipeline.cluster import gang, rank_group
 from s2v_pipeline.cluster.ray_executor import RayExecutor
 from s2v_pipeline.errors import ClusterError
 from s2v_pipeline.setting_groups import ClusterSettings
 from s2v_pipeline_tests.conftest import REPOSITORY
 from s2v_pipeline_tests.cluster.test_executor import SayGpus, Square
 
-ordered_worker.PLACEMENT_TIMEOUT_S = 3.0
+gang.PLACEMENT_TIMEOUT_S = 8.0
 executor = RayExecutor(ClusterSettings(num_cpus=1), local_gpus=1)
 assert executor.run([SayGpus(), SayGpus()], print, in_order=True, n_gpus=1) == ["0", "0"]
 assert executor.run([SayGpus()], print, in_order=True, n_gpus=1) == ["0"]
 import ray  # after the executor has said how Ray authenticates
-holder = ray.remote(num_gpus=1, num_cpus=0)(ordered_worker._Worker).remote()
+holder = ray.remote(num_gpus=1, num_cpus=0)(rank_group.RankProcess).remote()
 ray.get(holder.ready.remote())
 started_at = time.monotonic()
 try:

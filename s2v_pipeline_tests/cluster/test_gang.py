@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from s2v_pipeline.cluster.ray_executor import RayExecutor
 from s2v_pipeline.errors import ClusterError, GenerationError
 from s2v_pipeline.setting_groups import ClusterSettings
 from s2v_pipeline_tests.cluster.split_tasks import SayPlace, Together
+from s2v_pipeline_tests.cluster.test_executor import SayAndSleep, Square
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -138,6 +140,33 @@ def test_what_is_not_split_is_done_by_the_first_alone(executor: RayExecutor) -> 
 def test_more_gpus_than_a_host_has_are_refused(executor: RayExecutor, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"must have 3 GPU .* got 2\."):
         executor.run([Together(tmp_path, 0)], lambda _: None, in_order=True, n_gpus=3)
+
+
+@pytest.mark.soak  # waits for two workers to be up at the same time
+def test_chains_go_to_as_many_workers_as_there_are_gpus(executor: RayExecutor, tmp_path: Path) -> None:
+    tasks = [Square(1, sleep_s=6), Square(2, sleep_s=6), Square(3)]
+    results = executor.run(tasks, lambda _: None, in_order=True, chain_starts=(0, 1, 2), n_gpus=1)
+    assert [value for value, _ in results] == [1, 4, 9]
+    assert len({pid for _, pid in results}) == 2
+
+    # Both end, and both GPUs are free, when one of them fails.
+    marker = tmp_path / "pid-1"
+
+    @dataclass(frozen=True)
+    class RefuseOnceTheOtherWorks:
+        label: str = "refusal"
+
+        def run(self) -> tuple[int, int]:
+            while not marker.exists() or not marker.read_text():
+                time.sleep(0.05)
+            raise GenerationError("a chunk must be possible", got="this one", cure="Use another.")
+
+    failing = [SayAndSleep(marker), RefuseOnceTheOtherWorks()]
+    started_at = time.monotonic()
+    with pytest.raises(GenerationError, match="this one"):
+        executor.run(failing, lambda _: None, in_order=True, chain_starts=(0, 1), n_gpus=1)
+    assert time.monotonic() - started_at < 45
+    assert_all_is_free(tmp_path)
 
 
 def test_it_gives_up_when_groups_fail_too_often(executor: RayExecutor, tmp_path: Path) -> None:

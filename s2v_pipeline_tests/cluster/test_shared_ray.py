@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from s2v_pipeline.cluster.shared_ray import ProcessMark, SharedRay
+from s2v_pipeline.cluster.shared_ray import SharedRay
 from s2v_pipeline.errors import ClusterError
 from s2v_pipeline.setting_groups import ClusterSettings
 from s2v_pipeline_tests.conftest import REPOSITORY
@@ -133,9 +133,3 @@ def test_what_cannot_start_says_where_its_log_is(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"must start; got its process ended with 1\. Its log is .*keeper\.log"):
         shared.join(ClusterSettings(address="shared", num_cpus=1), local_gpus=-1)
     assert shared.record() is None
-
-
-def test_another_process_with_the_same_number_is_told_apart() -> None:
-    own = ProcessMark.of(os.getpid())
-    assert own.process() is not None
-    assert ProcessMark(own.pid, own.started_at_s - 100).process() is None

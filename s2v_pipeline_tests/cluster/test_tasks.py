@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -140,7 +141,7 @@ def test_frames_that_come_with_the_latents_are_encoded_at_once(
     n_decoded = ramp.n_decoded
     assert task.is_made()
     found = task.run()
-    assert (found.made, ramp.n_decoded) == (False, n_decoded)
+    assert (found.made, ramp.n_decoded) == (False, n_decoded)  # nobody said whose it is
     assert elsewhere.path("rendered_clips", "anna", found.part).read_bytes() == wanted
 
     # What fails ahead is said, loses no latents, and fails again where it counts.
@@ -151,6 +152,33 @@ def test_frames_that_come_with_the_latents_are_encoded_at_once(
     assert "could not be encoded ahead" in caplog.text
     with pytest.raises(Exception, match="no_such_encoder"):
         RenderClip(spec, replace(request_, is_last=True), latents, broken, third).run()
+
+
+def test_a_clip_encoded_ahead_counts_as_made_by_its_own_run_once(
+    ramp: Ramp, store: ArtifactStore, request_: ChunkRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    ramp.brings_frames = True
+    spec, encoding = GeneratorSpec("ramp"), ClipEncoding(VideoSettings(width_px=64, height_px=64))
+    last = replace(request_, is_last=True)
+
+    def seen_after(spoil: Callable[[Path], object], by: str) -> list[str]:
+        latents = GenerateChunk(spec, last, store, clip=encoding, run_id="one").run()
+        folder = store.path("rendered_clips", "anna", "any").parent
+        (told,) = folder.glob(".*.ahead")
+        spoil(told)
+        task = RenderClip(spec, last, latents, encoding, store, run_id=by)
+        files = [task.run(), task.run()]
+        assert not list(folder.glob(".*.ahead")) or files[0].origin == "found"
+        if files[0].made:
+            assert dict(files[0].timings_s)["encode"] > 0
+            assert files[0].worker == latents.worker
+        shutil.rmtree(store.root)
+        return [file.origin for file in files]
+
+    assert seen_after(lambda told: None, "one") == ["made", "found"]
+    assert seen_after(lambda told: None, "two") == ["found", "found"]
+    assert seen_after(lambda told: told.write_text("{}"), "one") == ["found", "found"]
+    assert "who made it cannot be read" in caplog.text
 
 
 def test_a_clip_is_made_once_and_again_when_it_was_damaged(
@@ -221,11 +249,14 @@ def test_tasks_travel_to_workers(store: ArtifactStore, request_: ChunkRequest) -
 def test_other_ranks_do_the_same_and_write_nothing(ramp: Ramp, store: ArtifactStore, request_: ChunkRequest) -> None:
     first, second, _ = chained_tasks(ramp, chain(request_), store)
     assert isinstance(first, SplitTask)
-    assert not first.is_made()
+    assert first.find() is None
     first.follow()
     assert list(store.root.rglob("*.safetensors")) == []
-    first.run()
-    assert (first.is_made(), second.is_made()) == (True, False)
+    made_first = first.run()
+    found = first.find()
+    assert found is not None
+    assert (found.part, found.made, found.cached) == (made_first.part, False, False)
+    assert second.find() is None
     second.follow()
     second.run()
     # Rank 0 and the others were asked for the same, with the same carry.

@@ -58,6 +58,19 @@ def test_one_group_serves_runs_in_turn() -> None:
     assert world.ended == []
 
 
+def test_a_chain_stays_with_its_group_where_several_are_idle() -> None:
+    world = World(n_gpus=2)
+    pool = world.pool()
+    tickets = [world.ask(pool, "a"), world.ask(pool, "a")]
+    names = [granted(pool, ticket).name for ticket in tickets]
+    for ticket in tickets:
+        pool.give_back(ticket, is_usable=True)
+    for number, last in enumerate(reversed(names)):
+        ticket = f"again {number}"
+        pool.ask(Wish(ticket, "a", "model", "generator", GroupSize(1, 1), True, 600, last))
+        assert granted(pool, ticket).name == last
+
+
 def test_free_gpus_are_used_before_anyone_waits() -> None:
     world = World(n_gpus=2)
     pool = world.pool()

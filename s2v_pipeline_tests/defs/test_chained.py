@@ -306,7 +306,7 @@ def test_a_killed_worker_is_replaced_and_goes_on_with_the_carry(
     workers = [
         member
         for member in psutil.Process(running.pid).children(recursive=True)
-        if " ".join(member.cmdline()).startswith("ray::_Worker")
+        if " ".join(member.cmdline()).startswith("ray::RankProcess")
     ]
     assert len(workers) == 1
     wait_for_a_chunk_in_the_making(project, running)  # not between two: the one before is found, then

@@ -93,6 +93,13 @@ def test_lips_that_landmarks_hold_apart_are_not_taken_for_teeth(size_px: int) ->
     assert not model_of("man_dark_skin", size_px).lips.is_open
 
 
+def test_pressed_lips_are_seen_to_meet_where_a_light_lower_lip_is_taken_for_an_opening() -> None:
+    renderer = Renderer(model_of("man_dark_skin", 512))
+    rest, pressed = (seen(renderer, lips_closed=1, lip_press=press, jaw_open=0.12, smile_relax=0.8) for press in (0, 1))
+    gap_rest, gap_pressed = (float(points[LOWER_LIP, 1] - points[UPPER_LIP, 1]) for points in (rest, pressed))
+    assert gap_pressed < 0.6 * gap_rest
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_turned_head_is_not_torn_and_the_edge_of_the_picture_rests(name: str) -> None:
     model = model_of(name)

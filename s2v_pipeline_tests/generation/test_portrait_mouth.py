@@ -48,6 +48,7 @@ def test_every_contact_is_seen(phones: tuple[PhoneRow, ...], fps: Fraction) -> N
     for name, start_s, end_s in phones:
         if name in ("P", "B", "M"):
             assert _seen(motion, "lips_closed", start_s, end_s, fps) == 1, (name, start_s)
+            assert _seen(motion, "lip_press", start_s, end_s, fps) >= VISEMES[name].press - 1e-6, (name, start_s)
         elif name in ("F", "V"):
             assert _seen(motion, "lip_tuck", start_s, end_s, fps) >= 0.9, (name, start_s)
         elif name in ("TH", "DH", "L"):
@@ -91,6 +92,18 @@ def test_open_close_and_rounded_spread_vowels_differ() -> None:
     assert shapes["UW"]["lip_pucker"] > 0.8
     assert shapes["SH"]["lip_pucker"] > 0.6
     assert shapes["AA"]["lip_pucker"] < 0.05
+
+
+@pytest.mark.parametrize("name", ["S", "Z", "T", "D"])
+def test_consonants_at_the_teeth_leave_the_lips_apart_over_a_jaw_that_is_up(name: str) -> None:
+    motion = _motion(phones_in_a_row(f"IY {name} IY", phone_s=0.16))
+    frame = int(0.74 * 25)
+    jaw = float(motion.column("jaw_open")[frame])
+    opening = jaw + float(motion.column("lips_apart")[frame])
+    assert jaw < 0.24
+    assert opening > jaw + 0.04
+    assert opening > 0.17
+    assert motion.column("lips_closed")[frame] == 0
 
 
 def test_rounding_is_prepared_while_the_consonants_before_it_sound() -> None:
@@ -179,6 +192,11 @@ def test_the_smile_is_relaxed_in_speech_and_comes_back_partly_in_long_pauses() -
     assert np.abs(np.diff(relax)).max() * 25 < 1.2
     smiling = _motion(phones, prompt="a smiling woman").column("smile_relax")
     assert smiling.max() < 0.5
+
+
+def test_between_two_sentences_the_smile_does_not_come_and_go() -> None:
+    relax = _motion((("AA", 0.5, 2.0), ("SIL", 2.0, 3.4), ("AA", 3.4, 4.0))).column("smile_relax")
+    assert np.ptp(relax[int(2.0 * 25) : int(3.4 * 25)]) < 0.06
 
 
 def test_visemes_and_the_alignment_speak_of_the_same_phones() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from s2v_pipeline.errors import ManifestError
+from s2v_pipeline.errors import ArtifactError, ManifestError
 from s2v_pipeline.inputs.catalogue import InputCatalogue
 from s2v_pipeline.inputs.source import InputSource, given_source
 
@@ -60,6 +60,12 @@ def test_changed_content_is_new_and_a_moved_folder_is_not(
     elsewhere = InputSource.from_json({**source.to_json(), "image": str(image), "audio": str(audio)})
     assert not catalogue.add(elsewhere)
     assert catalogue.get("ann").image == image
+
+
+def test_a_catalogue_that_is_away_is_no_unknown_input(tmp_path: Path) -> None:
+    # The second is not tried again, the first is.
+    with pytest.raises(ArtifactError, match="see that it is mounted"):
+        InputCatalogue(tmp_path / "not mounted").get("ann")
 
 
 @pytest.mark.parametrize("input_id", ["unknown", "../catalogue/ann", "", "ANN", "/etc/passwd"])

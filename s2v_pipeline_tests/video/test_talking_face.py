@@ -13,7 +13,7 @@ from s2v_pipeline.timebase import FrameSpan
 from s2v_pipeline.video.face_shape import RIGID
 from s2v_pipeline.video.face_track import face_of_picture, track_face
 from s2v_pipeline.video.talking_face import TalkingFace, measure_talking_face
-from s2v_pipeline.video.tracker_noise import head_moves, measure_tracker_noise
+from s2v_pipeline.video.tracker_noise import TrackerNoise, head_moves, measure_tracker_noise
 from s2v_pipeline_tests.video.talking import FPS, SETTINGS, Talking, part_of, portrait, with_landmarks
 
 
@@ -73,8 +73,21 @@ def test_a_track_can_look_at_every_nth_frame(talking: Talking, landmarker: FaceL
 
 
 def test_noise_needs_a_dozen_frames_with_a_face(talking: Talking, landmarker: FaceLandmarker) -> None:
-    within = FrameSpan(3, 10)
+    within = (FrameSpan(3, 10), FrameSpan(20, 31))
     assert measure_tracker_noise(talking.path, talking.track, landmarker, settings=SETTINGS, within=within) is None
+
+
+def test_noise_of_several_stretches_is_pooled(talking: Talking, landmarker: FaceLandmarker) -> None:
+    def noise(*within: FrameSpan) -> TrackerNoise:
+        found = measure_tracker_noise(talking.path, talking.track, landmarker, settings=SETTINGS, within=within)
+        assert found is not None
+        return found
+
+    first, second = noise(FrameSpan(0, 12)), noise(FrameSpan(100, 112))
+    both = noise(FrameSpan(0, 12), FrameSpan(50, 61), FrameSpan(100, 112))
+    assert (both.stretches, both.frames) == (2, 24)
+    mean_square = (first.opening_deviation**2 + second.opening_deviation**2) / 2
+    assert both.opening_deviation == pytest.approx(mean_square**0.5, rel=1e-6)
 
 
 def test_head_moves_are_the_similarity_that_the_points_made(talking: Talking) -> None:

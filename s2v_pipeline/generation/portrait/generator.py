@@ -26,7 +26,7 @@ from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
 from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.media import FrameBatch
 
-CODE_VERSION = "portrait 4"
+CODE_VERSION = "portrait 5"
 """Raised whenever the same request would give other pixels."""
 
 MOTION = "motion"

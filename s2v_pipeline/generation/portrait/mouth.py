@@ -53,6 +53,7 @@ The numbers are ours: for a range of 18 mm about 125 mm/s for the chin and twice
 LIPS_SPEED_WINDOW_S = 1.0 / LIPS_MOST_PER_S  # within it the limit is exact for a range of 1
 JAW_SPEED_WINDOW_S = 1.0 / JAW_MOST_PER_S
 SMOOTHING_S = 0.015  # half width; takes the corners off, which muscles cannot make
+OPENING_SMOOTHING_S = 0.030  # short vowels do not reach their targets (B. Lindblom, JASA 35, 1963)
 JAW_SMOOTHING_S = 0.035  # a chin is heavier than a lip
 
 LOUDNESS_SLOPE_PER_DB = 1.0 / 60.0  # louder speech opens the mouth more: 10 dB change the opening by a sixth
@@ -72,11 +73,12 @@ TONGUE_MOVES_S = 0.05
 REST_DELAY_S, REST_CLOSING_S = 0.05, 0.20
 REST_PARTS_BEFORE_S, REST_PARTED_BEFORE_S = 0.15, 0.0
 
-# A smile comes back slowly when speech has ended, and leaves before it starts.
-SMILE_DELAY_S, SMILE_RETURN_S = 0.35, 0.90
-SMILE_LEAVES_BEFORE_S, SMILE_LEFT_BEFORE_S = 0.70, 0.05
+# A smile comes back slowly when speech has ended for good: between two sentences lips keep still. It leaves with the
+# next word.
+SMILE_DELAY_S, SMILE_RETURN_S = 1.0, 0.85
+SMILE_LEAVES_BEFORE_S, SMILE_LEFT_AFTER_S = 0.42, 0.15
 
-REACH_S = 1.4
+REACH_S = 1.9
 """Nothing here looks farther than this: the smile's return, with room for the grids' margins."""
 
 
@@ -125,16 +127,19 @@ def mouth_tracks(speech: Speech, grid: TimeGrid, style: MotionStyle) -> MouthTra
 
 def _opening(speech: Speech, segments: list[Segment], grid: TimeGrid, style: MotionStyle) -> tuple[Track, Track]:
     """How far the lips are open, and how far the slower jaw that carries them is."""
-    lips = (steps(LIPS_SPEED_WINDOW_S), steps(SMOOTHING_S))
+    lips = (steps(LIPS_SPEED_WINDOW_S), steps(OPENING_SMOOTHING_S))
     jaw = (steps(JAW_SPEED_WINDOW_S), steps(JAW_SMOOTHING_S))
     wide = grid.widened(sum(lips) + sum(jaw))
-    opening = _blend(
-        speech.pauses, [(segment, segment.viseme.jaw) for segment in segments], wide, JAW_REACH_S, JAW_POWER
-    )
-    opening *= style.mouth * _loudness_gain(speech, wide)
-    lip_track = smooth(limit_speed(np.minimum(opening, 1.0), LIPS_MOST_PER_S, lips[0]), lips[1])
-    jaw_track = smooth(limit_speed(lip_track, JAW_MOST_PER_S, jaw[0]), jaw[1])
-    return lip_track[sum(jaw) : sum(jaw) + grid.n_steps], jaw_track
+    gain = style.mouth * _loudness_gain(speech, wide)
+
+    def moved_by_lips(pulls: list[tuple[Segment, Pull]]) -> Track:
+        wanted = np.minimum(gain * _blend(speech.pauses, pulls, wide, JAW_REACH_S, JAW_POWER), 1.0)
+        return smooth(limit_speed(wanted, LIPS_MOST_PER_S, lips[0]), lips[1])
+
+    opening = moved_by_lips([(segment, segment.viseme.opening) for segment in segments])
+    carried = moved_by_lips([(segment, segment.viseme.jaw) for segment in segments])
+    jaw_track = smooth(limit_speed(carried, JAW_MOST_PER_S, jaw[0]), jaw[1])
+    return opening[sum(jaw) : sum(jaw) + grid.n_steps], jaw_track
 
 
 def _lip_track(speech: Speech, segments: list[Segment], grid: TimeGrid, articulator: str) -> Track:
@@ -267,7 +272,7 @@ def _smile_returns(pause: Pause) -> Gesture:
         pause.start_s + SMILE_DELAY_S,
         pause.start_s + SMILE_DELAY_S + SMILE_RETURN_S,
         pause.end_s - SMILE_LEAVES_BEFORE_S,
-        pause.end_s - SMILE_LEFT_BEFORE_S,
+        pause.end_s + SMILE_LEFT_AFTER_S,
     )
 
 
@@ -286,6 +291,7 @@ def _contacts(phones: tuple[SpokenPhone, ...]) -> tuple[Contact, ...]:
         # The middle of the phone, which the listener's eye goes by; stops are still closed then.
         for column, value in (
             ("lips_closed", 1.0 if viseme.closes else 0.0),
+            ("lip_press", viseme.press),
             ("lip_tuck", viseme.tuck),
             ("tongue_tip", viseme.tongue),
         ):

@@ -5,6 +5,7 @@ Belongs here: its facts. Does not belong here: any work.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from s2v_pipeline.chunks.plan import ChunkPlan, plan_chunks
@@ -25,7 +26,7 @@ def check_video(settings: Settings) -> None:
     """Every size and rate that the settings allow can be drawn."""
 
 
-def chunk_plan(n_frames: int, settings: Settings) -> ChunkPlan:
+def chunk_plan(n_frames: int, settings: Settings, cuts: Sequence[int] = ()) -> ChunkPlan:  # noqa: ARG001 (no chain)
     """Chunks of `generation.chunk_s`, rounded to whole frames."""
     chunk_frames = max(1, round(Fraction(repr(settings.generation.chunk_s)) * settings.video.fps))
     return plan_chunks(n_frames, chunk_frames=chunk_frames)
@@ -35,6 +36,11 @@ def n_gpus(settings: Settings) -> int:
     """None: it draws on CPUs."""
     del settings
     return 0
+
+
+def most_workers(settings: Settings) -> int | None:  # noqa: ARG001 (of the protocol)
+    """As many as there are CPUs."""
+    return None
 
 
 def words_understood(prompt: str) -> tuple[str, ...]:

@@ -188,7 +188,7 @@ class WanGenerator:
         return NEGATIVE_PROMPT if chosen is None else chosen
 
     def _features(self, request: ChunkRequest, n_generated: int) -> Tensor:
-        """Speech features of the generated frames; those before the video's start hear silence."""
+        """Speech features of the generated frames; those before the segment's start hear silence."""
         sound = request.sound
         assert sound is not None  # noqa: S101 (`check_request` refuses a request without it)
         samples = normalise(torch.from_numpy(np.array(sound.samples)), 0.0, sound.level_rms)
@@ -199,8 +199,9 @@ class WanGenerator:
                 got=f"sample {sound.first_sample} at {sound.rate_hz} Hz",
                 cure="Report this: the plan and the generator do not fit each other.",
             )
-        # Where the window begins with the speech, silence stands before it: the first frames dropped belong there.
-        lead = FIRST_FRAMES_DROPPED if sound.first_sample == 0 else 0
+        # Where the window begins with the segment, silence stands before it: the first frames dropped belong there.
+        begins = window_start_frame == request.segment_start_frame
+        lead = FIRST_FRAMES_DROPPED if begins else 0
         first = request.frames.start_frame - dropped_frames(request) - int(window_start_frame) + lead
         return features_for_frames(
             self._models.speech_encoder(),

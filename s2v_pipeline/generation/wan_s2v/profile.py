@@ -5,6 +5,7 @@ Belongs here: its facts, without torch. Does not belong here: any work.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from s2v_pipeline.chunks.plan import ChunkPlan, plan_chunks
@@ -66,15 +67,23 @@ def check_video(settings: Settings) -> None:
         )
 
 
-def chunk_plan(n_frames: int, settings: Settings) -> ChunkPlan:
-    """Chunks of `generation.chunk_s`, the first `FIRST_FRAMES_DROPPED` frames shorter; the last one holds the rest."""
+def chunk_plan(n_frames: int, settings: Settings, cuts: Sequence[int] = ()) -> ChunkPlan:
+    """Chunks of `generation.chunk_s`; in each segment the first one is `FIRST_FRAMES_DROPPED` frames shorter, and the
+    last one holds the rest."""
     chunk_frames = int(_chunk_frames(settings))
-    return plan_chunks(n_frames, chunk_frames=chunk_frames, first_chunk_frames=chunk_frames - FIRST_FRAMES_DROPPED)
+    return plan_chunks(
+        n_frames, chunk_frames=chunk_frames, first_chunk_frames=chunk_frames - FIRST_FRAMES_DROPPED, cuts=cuts
+    )
 
 
 def n_gpus(settings: Settings) -> int:
     """As many as the settings give to one video, unless the CPU is asked for."""
     return 0 if settings.wan.device == "cpu" else settings.cluster.gpus_per_video
+
+
+def most_workers(settings: Settings) -> int | None:
+    """On the CPU one: it takes all of them, and the model fills the memory of most machines once."""
+    return 1 if settings.wan.device == "cpu" else None
 
 
 def words_understood(prompt: str) -> tuple[str, ...]:

@@ -20,8 +20,8 @@ _LATENT_PX = 8
 
 
 def dropped_frames(request: ChunkRequest) -> int:
-    """Frames that are made before the video begins."""
-    return FIRST_FRAMES_DROPPED if request.index == 0 else 0
+    """Frames that are made before the video, or the segment, begins."""
+    return 0 if request.continues else FIRST_FRAMES_DROPPED
 
 
 def generated_frames(request: ChunkRequest) -> int:
@@ -37,9 +37,9 @@ def check_request(request: ChunkRequest, carry: Carry | None) -> None:
             got=f"{request.fps} frames a second, {'no sound' if request.sound is None else 'with sound'}",
             cure="Leave video.fps out, and make requests for this generator.",
         )
-    if (carry is None) is not (request.index == 0):
+    if (carry is None) is request.continues:
         raise GenerationError(
-            "a chunk but the first continues the one before",
+            "a chunk but the first of a segment continues the one before",
             got=f"chunk {request.index} {'without' if carry is None else 'with'} a carry",
             cure="Give the carry of the chunk before.",
         )
@@ -76,4 +76,4 @@ def check_chunk(request: ChunkRequest, chunk: GeneratedChunk) -> None:
 
 
 def _n_context(request: ChunkRequest) -> int:
-    return 1 if request.index == 0 else 1 + (MOTION_FRAMES - 1) // LATENT_FRAMES
+    return 1 if not request.continues else 1 + (MOTION_FRAMES - 1) // LATENT_FRAMES

@@ -13,7 +13,7 @@ from PIL import Image
 
 from s2v_pipeline.chunks.latents import load_carry, save_latents
 from s2v_pipeline.chunks.request import ChunkRequest, FileRef
-from s2v_pipeline.chunks.speech_window import rounded_level_rms
+from s2v_pipeline.chunks.speech_window import SpeechWindow, cut_window, rounded_level_rms
 from s2v_pipeline.errors import GenerationError
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
 from s2v_pipeline.generation.wan_s2v.checkpoint import find_checkpoint
@@ -26,7 +26,7 @@ from s2v_pipeline.generation.wan_s2v.video_plan import plan_video
 from s2v_pipeline.media import Waveform
 from s2v_pipeline.setting_groups import WanSettings
 from s2v_pipeline.timebase import FrameSpan
-from s2v_pipeline_tests.generation.wan_s2v.wan_requests import generator, portrait, request, speech, tiny_settings
+from s2v_pipeline_tests.generation.wan_s2v.wan_requests import FPS, generator, portrait, request, speech, tiny_settings
 from s2v_pipeline_tests.wan_checkpoint import write_tiny_checkpoint
 
 FIRST, SECOND = FrameSpan(0, 77), FrameSpan(77, 112)
@@ -251,3 +251,41 @@ def test_a_chunk_cancelled_in_the_middle_leaves_nothing(
     monkeypatch.undo()
     again = made.generate(asked, None)  # the same generator goes on
     assert all(np.array_equal(again.latents[name], expected.latents[name]) for name in expected.latents)
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        pytest.param((FrameSpan(0, 2),), id="shorter than what is dropped"),
+        pytest.param((FrameSpan(0, 77), FrameSpan(77, 83)), id="a short last chunk", marks=pytest.mark.soak),
+    ],
+)
+def test_a_segment_is_made_as_a_video_of_its_own(
+    made: WanGenerator, picture: FileRef, spans: tuple[FrameSpan, ...]
+) -> None:
+    """From the same sound and seeds the same latents and frames, wherever it starts: lengths, features and motion
+    follow the rules of a video."""
+    whole = speech(14.0)
+    start, stop = 61, 61 + spans[-1].stop_frame
+    level_rms = rounded_level_rms(whole)
+    own = Waveform(whole.samples[start * 1000 : stop * 1000].copy(), whole.rate_hz)
+
+    def heard(of: Waveform, frames: FrameSpan, **limits: int) -> SpeechWindow:
+        return cut_window(of, frames, FPS, context_s=Fraction(8), level_rms=level_rms, **limits)
+
+    carries: list[Carry | None] = [None, None]
+    for index, span in enumerate(spans):
+        is_last = span == spans[-1]
+        alone = replace(request(picture, span, index, is_last=is_last), sound=heard(own, span))
+        frames = FrameSpan(start + span.start_frame, start + span.stop_frame)
+        sound = heard(whole, frames, from_frame=start, until_frame=stop)
+        moved = replace(alone, index=index + 1, frames=frames, segment_start_frame=start, sound=sound)
+        chunks = [made.generate(each, carry) for each, carry in zip((alone, moved), carries, strict=True)]
+        carries = [chunk.carry for chunk in chunks]
+        assert all(np.array_equal(chunks[0].latents[name], chunks[1].latents[name]) for name in ("video", "context"))
+        shown = [frames_of(made, each, chunk) for each, chunk in zip((alone, moved), chunks, strict=True)]
+        assert np.array_equal(shown[0], shown[1])
+        assert len(shown[1]) == len(span)
+        assert (carries[1] is None) is is_last
+    with pytest.raises(GenerationError, match="of a segment continues"):
+        made.generate(replace(moved, segment_start_frame=0), None)
