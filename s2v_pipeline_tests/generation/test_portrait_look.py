@@ -83,7 +83,7 @@ def test_a_grey_portrait_has_a_grey_tongue_and_lip_under_the_teeth() -> None:
         assert np.ptp(renderer.render(values).astype(int), axis=-1).max() <= 2
 
 
-def test_no_white_is_left_at_the_corners_of_a_closed_eye() -> None:
+def test_no_white_is_left_at_the_outer_corner_of_a_closed_eye() -> None:
     left_eye = model_of("woman_side_light").eyes[0]  # its landmarks' corner lies inside the eye
     canvas = left_eye.canvas
     outer = int(left_eye.outer_drop.argmax())
@@ -93,7 +93,7 @@ def test_no_white_is_left_at_the_corners_of_a_closed_eye() -> None:
     def brightest(eye: Eye, blink: float) -> float:
         return float(np.percentile(luminance_of(eye.compose(blink, 0.0, 0.0)[..., :3])[corner], 99))
 
-    uncorrected = dataclasses.replace(left_eye, corners=np.zeros_like(left_eye.corners))
+    uncorrected = dataclasses.replace(left_eye, corner=np.zeros_like(left_eye.corner))
     assert brightest(left_eye, 1.0) < 0.75 * brightest(uncorrected, 1.0)
     assert brightest(left_eye, 0.0) == brightest(uncorrected, 0.0)
 

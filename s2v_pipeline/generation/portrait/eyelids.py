@@ -23,7 +23,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from s2v_pipeline.generation.portrait.canvas import Canvas, Floats, feathered_mask, smoothstep
 from s2v_pipeline.generation.portrait.lid_skin import (
-    corners_without_white,
+    corner_without_white,
     lid_crease,
     lid_tone,
     lid_without_lashes,
@@ -69,7 +69,7 @@ class Eye:
         bare: (h, w, 4) the same without lashes.
         grain: (h, w) texture of the lid's skin, from its rim upwards.
         crease: (h, w) share of light that a closed lid's fold takes.
-        corners: (h, w, 4) what takes white out of the corners, where landmarks often leave a little.
+        corner: (h, w, 4) what takes white out of the outer corner, where landmarks often leave a little.
         upper, lower: (w,) v of the lids' edges; equal at and beyond the corners.
         within: (w,) 0 at and beyond the corners, 1 in the eye.
         beyond: (w,) the same, spread past the corners.
@@ -87,7 +87,7 @@ class Eye:
     bare: Floats
     grain: Floats
     crease: Floats
-    corners: Floats
+    corner: Floats
     upper: Floats
     lower: Floats
     within: Floats
@@ -119,7 +119,7 @@ class Eye:
             bare=four_channels(lid_without_lashes(canvas, art)),
             grain=skin_grain(canvas, art, lower),
             crease=lid_crease(canvas, upper, within),
-            corners=four_channels(corners_without_white(canvas, art, upper_points[[0, -1]])),
+            corner=four_channels(corner_without_white(canvas, art, upper_points[0 if outer == left else -1])),
             upper=upper,
             lower=lower,
             within=within,
@@ -140,7 +140,7 @@ class Eye:
         closing = blink + (1 - blink) * LID_FOLLOWS_GAZE * max(gaze_y, 0.0)
         rim = (self.upper + self._drop(closing)).astype(np.float32)
         lower_rim = self.lower + np.float32(blink * (CLOSED_SHARE - 1)) * height
-        art = cv2.scaleAdd(self.corners, blink * blink, self.art) if blink > 0 else self.art
+        art = cv2.scaleAdd(self.corner, blink * blink, self.art) if blink > 0 else self.art
         art = np.asarray(art, np.float32)
 
         top_v = float((self.upper - self.reach if closing > 0 else self.upper).min()) - 2 * EDGE_SOFTNESS

@@ -1,6 +1,6 @@
 """Skin that a closing lid shows and a portrait with open eyes does not.
 
-Belongs here: what is made once of the portrait around an eye: lids without lashes, their tone, corners without white.
+Belongs here: what is made once of the portrait around an eye: lids without lashes, their tone, a corner without white.
 Does not belong here: how lids move and are lit (eyelids).
 """
 
@@ -21,9 +21,9 @@ GRAIN_FROM, GRAIN_BAND = 0.06, 0.12  # iod below the lower lid from which, and o
 GRAIN_COARSEST = 0.035  # iod; standard deviation
 GRAIN_MOST = 0.06  # of the light; more is a lash or the rim of glasses
 CREASE_ABOVE, CREASE_WIDTH = 0.035, 0.017  # iod over the open lid's edge; half the line's width
-CREASE_DARK, CREASE_LIGHT = 0.13, 0.02
-CORNER_NEAR, CORNER_FAR = 0.07, 0.13  # iod around a corner of the eye
-CORNER_WHITE = 0.075  # iod; white beyond the lids' landmarks is no higher than this
+CREASE_DARK, CREASE_LIGHT = 0.11, 0.02
+CORNER_NEAR, CORNER_FAR = 0.10, 0.17  # iod around the outer corner of the eye
+CORNER_WHITE = 0.12  # iod; white beyond the lids' landmarks is no higher than this
 
 
 def lid_without_lashes(canvas: Canvas, art: Floats) -> Floats:
@@ -58,15 +58,15 @@ def lid_crease(canvas: Canvas, upper: Floats, within: Floats) -> Floats:
     return np.asarray(line * within, np.float32)
 
 
-def corners_without_white(canvas: Canvas, art: Floats, corners: Floats) -> Floats:
-    """(h, w, 3): what takes the white out of the `corners` (2, 2) of the eye when added to `art`."""
+def corner_without_white(canvas: Canvas, art: Floats, corner: Floats) -> Floats:
+    """(h, w, 3): what takes the white out of the outer `corner` (2,) of the eye when added to `art`.
+
+    The inner corner is left: it is red, not white, and the bridge of the nose beside it is bright.
+    """
     size_px = max(3, round(CORNER_WHITE * canvas.scale))
     dark = cv2.morphologyEx(art, cv2.MORPH_OPEN, np.ones((size_px, 1), np.uint8))
     dark = blurred(np.asarray(dark, np.float32), 0.006 * canvas.scale)
-    points = canvas.points()
-    near = np.zeros(points.shape[:2], np.float32)
-    for corner in corners:
-        near = np.maximum(near, smoothstep(CORNER_FAR, CORNER_NEAR, np.linalg.norm(points - corner, axis=-1)))
+    near = smoothstep(CORNER_FAR, CORNER_NEAR, np.linalg.norm(canvas.points() - corner, axis=-1).astype(np.float32))
     return np.asarray(np.minimum(dark - art, 0) * near[..., None], np.float32)
 
 
