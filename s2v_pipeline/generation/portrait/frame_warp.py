@@ -54,13 +54,17 @@ class FrameWarp:
 
     def moved(self, displacement: Floats) -> Pixels:
         """(H, W, 4): the portrait moved by `displacement` (h, w, 2), in cells."""
-        out = self._still.copy()
         fine = self.positions(displacement) * np.float32(FINENESS)
         moves = (displacement != 0).any(axis=-1)
+        bands = []
         for first in range(0, self._cells.rows, BAND_CELLS):
             rows = slice(first, min(self._cells.rows, first + BAND_CELLS))
             # A pixel lies between the middles of two rows and columns of cells: the neighbours count, too.
-            columns = _span(moves[max(0, first - 1) : rows.stop + 1].any(axis=0), 1)
+            bands.append((rows, _span(moves[max(0, first - 1) : rows.stop + 1].any(axis=0), 1)))
+        everywhere = slice(0, self._cells.columns)
+        covered = all(columns == everywhere for _, columns in bands)
+        out = np.empty_like(self._still) if covered else self._still.copy()
+        for rows, columns in bands:
             if columns is None:
                 continue
             part, (x, y) = self._cells.enlarged(fine, rows, columns)
@@ -102,9 +106,11 @@ def mask_of(shares: Floats) -> Pixels:
     return to_pixels(np.asarray(shares * np.float32(255), np.float32))
 
 
-def to_rgb(rgba: Pixels) -> Pixels:
-    """(H, W, 3) of (H, W, 4)."""
-    return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
+def to_rgb(rgba: Pixels, out: Pixels | None = None) -> Pixels:
+    """(H, W, 3) of (H, W, 4); in `out`, which must be contiguous, where it is given."""
+    rgb = np.empty((*rgba.shape[:2], 3), np.uint8) if out is None else out
+    cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB, dst=rgb)
+    return rgb
 
 
 def _enlarged_picture(pixels: Pixels) -> Pixels:

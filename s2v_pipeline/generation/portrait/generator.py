@@ -126,7 +126,7 @@ class PortraitGenerator:
             rows = motion.values[first : first + batch_frames]
             pixels = np.empty((len(rows), request.height_px, request.width_px, 3), np.uint8)
             for index, row in enumerate(rows):
-                pixels[index] = renderer.render(row)
+                renderer.render(row, pixels[index])
             yield FrameBatch(pixels, request.fps, motion.frames.start_frame + first)
 
     def _renderer_of(self, request: ChunkRequest) -> Renderer:
