@@ -125,7 +125,7 @@ def stages(size_px: tuple[int, int], seconds: float, folder: Path) -> dict[str, 
     with watch.watching(STAGES):
         for index, row in enumerate(rows):
             with watch.stage("expression"):
-                frames[index] = renderer.render(row)
+                renderer.render(row, frames[index])
     with watch.stage("encode"):
         _encode(frames, folder / "stages.mp4", size_px)
     once = watch.seconds_s.pop("model, once")

@@ -78,16 +78,16 @@ def test_a_patch_lies_where_its_canvas_does_and_ends_without_a_step(warp: FrameW
     height, width = 40, 60
     # Canvas pixel (x, y) lies at (30 + x, 20 + y) of the portrait.
     matrix = np.array([[1, 0, -30], [0, 1, -20]], np.float32)
-    patch = to_rgb(rest)[20 : 20 + height, 30 : 30 + width].astype(np.float32)
+    patch = rest[20 : 20 + height, 30 : 30 + width].copy()
     mask = mask_of(feathered_mask(height, width, 8.0))
     same = rest.copy()
     warp.paste(same, patch, mask, warp.positions(field), matrix)
     assert np.array_equal(to_rgb(same), to_rgb(rest))
 
     drawn = rest.copy()
-    warp.paste(drawn, patch + 100, mask, warp.positions(field), matrix)
-    added = np.clip(patch + 100, 0, 255)
-    assert np.array_equal(to_rgb(drawn)[35:45, 50:70], added[15:25, 20:40].astype(np.uint8))
+    lighter = cv2.add(patch, (100, 100, 100, 0))
+    warp.paste(drawn, lighter, mask, warp.positions(field), matrix)
+    assert np.array_equal(to_rgb(drawn)[35:45, 50:70], lighter[15:25, 20:40, :3])
     outside = np.ones((HEIGHT, WIDTH), bool)
     outside[21 : 19 + height, 31 : 29 + width] = False
     assert np.array_equal(to_rgb(drawn)[outside], to_rgb(rest)[outside])

@@ -4,8 +4,7 @@ Belongs here: what is kept of a portrait for that, sampling it, pasting.
 Does not belong here: where fields come from (renderer), arithmetic on coarse fields (warp).
 
 Fields live on cells of several pixels. What they say is enlarged where it is needed and nowhere else: the picture is
-drawn in bands that fit a processor's cache, each only as wide as something in it moves; all other pixels are the
-portrait's own, bit for bit.
+drawn in bands, each only as wide as something in it moves; all other pixels are the portrait's own, bit for bit.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2v_pipeline.generation.portrait.canvas import Floats
-from s2v_pipeline.generation.portrait.warp import grid, to_pixels
+from s2v_pipeline.generation.portrait.cell_grid import RING, CellGrid
+from s2v_pipeline.generation.portrait.warp import to_pixels
 
 Pixels = NDArray[np.uint8]
 
@@ -23,8 +23,9 @@ FINENESS = 2
 """The portrait is kept enlarged by this, with cubic interpolation, and sampled linearly: as sharp as sampling it
 cubically, at a third of the time. Whole positions give the portrait's own pixels."""
 
-BAND_CELLS = 8  # rows of cells; the band's positions and pixels are about 1 MB in a frame of 1080 x 1080
-RING = 1  # cells around the grid, so that interpolation between cells reaches the frame's border
+BAND_CELLS = (
+    32  # rows of cells: half a frame; narrower bands follow what moves more closely but cost more than that saves
+)
 
 
 class FrameWarp:
@@ -39,13 +40,9 @@ class FrameWarp:
 
     def __init__(self, pixels: Pixels, step_px: int) -> None:
         self._height, self._width = pixels.shape[:2]
-        self._step_px = step_px
         self._still = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA), np.uint8)
         self._fine = _enlarged_picture(pixels)
-        self._cells_y, self._cells_x = -(-self._height // step_px), -(-self._width // step_px)
-        ringed = grid(self._cells_y + 2 * RING, self._cells_x + 2 * RING) - np.float32(RING)
-        middles_px = ringed * step_px + np.float32((step_px - 1) / 2)
-        self._middles_px = np.ascontiguousarray(np.moveaxis(middles_px, -1, 0))
+        self._cells = CellGrid(self._height, self._width, step_px)
 
     def positions(self, displacement: Floats) -> Floats:
         """(2, h + 2, w + 2): x and y in the portrait that each cell's middle comes from, in pixels, with a ring around.
@@ -53,30 +50,33 @@ class FrameWarp:
         Args:
             displacement: (h, w, 2), in cells.
         """
-        ringed = cv2.copyMakeBorder(displacement, RING, RING, RING, RING, cv2.BORDER_REPLICATE)
-        return np.asarray(self._middles_px + np.moveaxis(ringed, -1, 0) * np.float32(self._step_px), np.float32)
+        return self._cells.positions(displacement)
 
     def moved(self, displacement: Floats) -> Pixels:
         """(H, W, 4): the portrait moved by `displacement` (h, w, 2), in cells."""
-        out = self._still.copy()
         fine = self.positions(displacement) * np.float32(FINENESS)
         moves = (displacement != 0).any(axis=-1)
-        for first in range(0, self._cells_y, BAND_CELLS):
-            rows = slice(first, min(self._cells_y, first + BAND_CELLS))
+        bands = []
+        for first in range(0, self._cells.rows, BAND_CELLS):
+            rows = slice(first, min(self._cells.rows, first + BAND_CELLS))
             # A pixel lies between the middles of two rows and columns of cells: the neighbours count, too.
-            columns = _span(moves[max(0, first - 1) : rows.stop + 1].any(axis=0), 1)
+            bands.append((rows, _span(moves[max(0, first - 1) : rows.stop + 1].any(axis=0), 1)))
+        everywhere = slice(0, self._cells.columns)
+        covered = all(columns == everywhere for _, columns in bands)
+        out = np.empty_like(self._still) if covered else self._still.copy()
+        for rows, columns in bands:
             if columns is None:
                 continue
-            part, (x, y) = self._enlarged(fine, rows, columns)
+            part, (x, y) = self._cells.enlarged(fine, rows, columns)
             cv2.remap(self._fine, x, y, cv2.INTER_LINEAR, dst=out[part], borderMode=cv2.BORDER_REFLECT_101)
         return out
 
-    def paste(self, out: Pixels, patch: Floats, mask: Pixels, positions: Floats, matrix: Floats) -> None:
+    def paste(self, out: Pixels, patch: Pixels, mask: Pixels, positions: Floats, matrix: Floats) -> None:
         """Draw a canvas over a frame, in place.
 
         Args:
             out: (H, W, 4).
-            patch: (h, w, 3) colours of the canvas.
+            patch: (h, w, 4) colours of the canvas; its fourth channel is overwritten.
             mask: (h, w) how much of it replaces the frame, of 255; 0 at its border.
             positions: of the frame's cells in the portrait (`positions`).
             matrix: (2, 3), portrait pixels -> canvas pixels.
@@ -84,34 +84,21 @@ class FrameWarp:
         in_x, in_y = positions
         at_x, at_y = (row[0] * in_x + row[1] * in_y + row[2] for row in matrix)
         # One and a half cells: a middle may lie outside while a corner of its cell does not, and fields bend.
-        reach = 1.5 * self._step_px * float(np.abs(matrix[:, :2]).sum(axis=1).max())
+        reach = 1.5 * self._cells.step_px * float(np.abs(matrix[:, :2]).sum(axis=1).max())
         height, width = mask.shape
         near = (at_x > -reach) & (at_x < width + reach) & (at_y > -reach) & (at_y < height + reach)
         near = near[RING:-RING, RING:-RING]
         rows, columns = _span(near.any(axis=1), 0), _span(near.any(axis=0), 0)
         if rows is None or columns is None:
             return
-        part, (x, y) = self._enlarged((at_x, at_y), rows, columns)
-        drawn = cv2.cvtColor(to_pixels(patch), cv2.COLOR_RGB2RGBA)
-        cv2.insertChannel(mask, drawn, 3)
+        part, (x, y) = self._cells.enlarged((at_x, at_y), rows, columns)
+        cv2.insertChannel(mask, patch, 3)
         # The mask is 0 at the canvas's border, so that continuing it outwards means: nothing is drawn there.
-        colours = cv2.remap(drawn, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        share = colours[..., 3] * np.float32(1 / 255)
+        colours = cv2.remap(patch, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        share = np.asarray(cv2.extractChannel(colours, 3), np.float32)
+        share *= np.float32(1 / 255)
         under = out[part]
         under[:] = cv2.blendLinear(colours, under, share, 1 - share)
-
-    def _enlarged(
-        self, ringed: Floats | tuple[Floats, Floats], rows: slice, columns: slice
-    ) -> tuple[tuple[slice, slice], tuple[Floats, Floats]]:
-        """The pixels of some cells, and what two ringed grids say at each of them."""
-        step = self._step_px
-        y, x = rows.start * step, columns.start * step
-        height, width = min(self._height, rows.stop * step) - y, min(self._width, columns.stop * step) - x
-        cells = slice(rows.start, rows.stop + 2 * RING), slice(columns.start, columns.stop + 2 * RING)
-        size_px = (columns.stop - columns.start + 2 * RING) * step, (rows.stop - rows.start + 2 * RING) * step
-        inner = slice(RING * step, RING * step + height), slice(RING * step, RING * step + width)
-        at_x, at_y = (cv2.resize(axis[cells], size_px, interpolation=cv2.INTER_LINEAR)[inner] for axis in ringed)
-        return (slice(y, y + height), slice(x, x + width)), (np.asarray(at_x), np.asarray(at_y))
 
 
 def mask_of(shares: Floats) -> Pixels:
@@ -119,9 +106,11 @@ def mask_of(shares: Floats) -> Pixels:
     return to_pixels(np.asarray(shares * np.float32(255), np.float32))
 
 
-def to_rgb(rgba: Pixels) -> Pixels:
-    """(H, W, 3) of (H, W, 4)."""
-    return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
+def to_rgb(rgba: Pixels, out: Pixels | None = None) -> Pixels:
+    """(H, W, 3) of (H, W, 4); in `out`, which must be contiguous, where it is given."""
+    rgb = np.empty((*rgba.shape[:2], 3), np.uint8) if out is None else out
+    cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB, dst=rgb)
+    return rgb
 
 
 def _enlarged_picture(pixels: Pixels) -> Pixels:

@@ -26,7 +26,7 @@ from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
 from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.media import FrameBatch
 
-CODE_VERSION = "portrait 4"
+CODE_VERSION = "portrait 5"
 """Raised whenever the same request would give other pixels."""
 
 MOTION = "motion"
@@ -126,7 +126,7 @@ class PortraitGenerator:
             rows = motion.values[first : first + batch_frames]
             pixels = np.empty((len(rows), request.height_px, request.width_px, 3), np.uint8)
             for index, row in enumerate(rows):
-                pixels[index] = renderer.render(row)
+                renderer.render(row, pixels[index])
             yield FrameBatch(pixels, request.fps, motion.frames.start_frame + first)
 
     def _renderer_of(self, request: ChunkRequest) -> Renderer:

@@ -32,14 +32,17 @@ SPREAD = 0.15  # of the half width, at lip_width +1
 NARROW = 0.20  # of the half width, at lip_width -1
 PUCKER = 0.17  # of the half width, at lip_pucker 1, on top of the narrowing
 CORNER_DROP = 0.30  # of the jaw's gap
-PUCKER_TOUCHES = 0.14  # of the mouth's half width at either side, where puckered lips touch
+PUCKER_TOUCHES = 0.42  # of the mouth's half width at either side, where puckered lips touch: what is left is round
 PUCKER_LOWERS = 0.045  # lips pushed forward; the upper one comes down before the teeth
-ROUND_UPPER_SHARE = 0.22  # of a rounded opening: both lips make the ring, but more of it would bare the teeth
+ROUND_UPPER_SHARE = 0.32  # of a rounded opening: both lips make the ring, but more of it would bare the teeth
+ROUND_SPREADS = 0.8  # of a narrowed opening's shape that the lip's outer contour does not follow
 ROUND_FLATTENS = 0.95  # of a smile's arc that rounded lips lose
-TUCK_GAP = 0.034  # teeth that show between an upper lip and a lower lip tucked under them
-ROUND_TALLER = 0.08  # of the opening: what it loses in width
+ROUND_LIP_MOST = 0.10  # of a lip's thickness that rounding swells: more makes a full lip hang to a point
+TUCK_GAP = 0.048  # teeth that show between an upper lip and a lower lip tucked under them
+TUCK_ROLL = 0.28  # of the lower lip's thickness that goes under the teeth
+ROUND_TALLER = 0.20  # of the opening: what it loses in width
 PRESS_ROLLS, PRESS_THINS = 0.36, 0.16  # of each lip: rolled inwards, and drawn in from outside, when fully pressed
-PUCKER_GAP = 0.055  # rounded lips that are not closed leave at least this
+PUCKER_GAP = 0.065  # rounded lips that are not closed leave at least this
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +156,7 @@ def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> Mouth
     lower_thickness = np.maximum(lips.lower_outer - lips.lower_inner, 0)
     press = command.lip_press * closed
     upper_roll = (PRESS_ROLLS * press - 0.10 * pucker) * upper_thickness
-    lower_roll = (PRESS_ROLLS * press - 0.12 * pucker + 0.45 * tuck) * lower_thickness
+    lower_roll = (PRESS_ROLLS * press - 0.12 * pucker + TUCK_ROLL * tuck) * lower_thickness
     upper_move = upper_edge - lips.upper_inner
     lower_move = lower_edge - lips.lower_inner
     # A portrait with its jaw down comes up with the chin first, or the lip would be folded over it.
@@ -161,9 +164,13 @@ def pose_mouth(lips: LipShape, command: MouthCommand, incisal_v: float) -> Mouth
     bell = 1 - s**2
     upper_outer = lips.upper_outer + 0.72 * upper_move + drop * 0.2
     upper_outer = upper_outer + (PRESS_THINS * press - 0.22 * pucker) * upper_thickness
-    lower_outer = lips.lower_outer + np.where(lower_move > 0, 0.88, 0.60) * lower_move
+    # The opening narrows more than the lip around it: the outer contour follows what the opening was before that.
+    wide = np.hypot(_spoken_gap(opening) * _profile(s, 0.6 * opening, 0.0), rest_gap) - rest_gap
+    around = lower_move + pucker * apart * (1 - upper_share) * ROUND_SPREADS * (wide - speech_gap)
+    lower_outer = lips.lower_outer + np.where(around > 0, 0.88, 0.60) * around
     rounded = 0.18 - 0.45 * s**2  # fuller in the middle, less at the sides, or a narrow lip would be a block
-    lower_outer = lower_outer + (rounded * pucker - PRESS_THINS * press - 0.22 * tuck) * lower_thickness
+    lower_outer = lower_outer + rounded * pucker * np.minimum(lower_thickness, ROUND_LIP_MOST)
+    lower_outer = lower_outer - (PRESS_THINS * press + 0.10 * tuck) * lower_thickness
     lower_outer = lower_outer + 0.30 * max(0.0, chin_drop) * closed * bell
     return MouthPose(
         u=u,

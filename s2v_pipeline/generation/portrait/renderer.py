@@ -39,8 +39,13 @@ class Renderer:
         self._mouth_place = mask_of(model.mouth.mask), model.mouth.canvas.matrix_from_px(model.frame)
         self._eye_places = [(mask_of(eye.mask), eye.canvas.matrix_from_px(model.frame)) for eye in model.eyes]
 
-    def render(self, row: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 for coefficients (17,) in the order of `COEFFICIENTS`. Equal rows give equal bytes."""
+    def render(self, row: NDArray[np.float32], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 for coefficients (17,) in the order of `COEFFICIENTS`. Equal rows give equal bytes.
+
+        Args:
+            row: the coefficients.
+            out: contiguous (H, W, 3) uint8 that the frame is written to; None makes a new one.
+        """
         model = self._model
         c = dict(zip(COEFFICIENT_NAMES, (float(value) for value in row), strict=True))
         pose = pose_mouth(model.lips, _mouth_command(c), model.mouth.interior.incisal_v)
@@ -56,16 +61,16 @@ class Renderer:
         expression = model.skin.merged(moves[0], moves[1], pose.chin_drop, c["brow_raise"])
         to_portrait = head_back + self._expression_at(before_head, expression) / np.float32(step)
 
-        out = self._frame.moved(to_portrait)
+        drawn = self._frame.moved(to_portrait)
         in_portrait = self._frame.positions(to_portrait)
         # Eyes are drawn even when they rest: sampled twice, they are a trace softer, and that must not come and go.
         for eye, (mask, matrix) in zip(model.eyes, self._eye_places, strict=True):
             patch = eye.compose(c["blink"], c["gaze_x"], c["gaze_y"])
-            self._frame.paste(out, patch, mask, in_portrait, matrix)
+            self._frame.paste(drawn, patch, mask, in_portrait, matrix)
         mouth = model.mouth.compose(pose, moves[0], moves[1], c["tongue_tip"])
         mask, matrix = self._mouth_place
-        self._frame.paste(out, mouth, mask, self._frame.positions(head_back), matrix)
-        return to_rgb(out)
+        self._frame.paste(drawn, mouth, mask, self._frame.positions(head_back), matrix)
+        return to_rgb(drawn, out)
 
     def _expression_at(self, points_px: Floats, forward: Floats) -> Floats:
         """(h, w, 2) pixels: what undoing the expression adds at each point of the unturned face."""

@@ -74,6 +74,23 @@ def blend(under: Floats, over: Floats, alpha: Floats) -> Floats:
     return np.asarray(cv2.blendLinear(full, np.ascontiguousarray(under, np.float32), share, 1 - share), np.float32)
 
 
+def four_channels(image: Floats) -> Floats:
+    """(h, w, 4) of (h, w, 3), with an unused channel."""
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image, np.float32), cv2.COLOR_RGB2RGBA), np.float32)
+
+
+def mixed(under: Floats, over: Floats, alpha: Floats) -> Floats:
+    """`over` on `under` (h, w, 4) each with alpha (h, w)."""
+    share = np.asarray(alpha, np.float32)
+    return np.asarray(cv2.blendLinear(over, under, share, 1 - share), np.float32)
+
+
+def dimmed(image: Floats, share: Floats) -> Floats:
+    """`image` (h, w, 4) without a share (h, w) of its light; a negative one adds light."""
+    left = np.asarray(1 - share, np.float32)
+    return np.asarray(cv2.multiply(image, cv2.merge((left, left, left, left))), np.float32)
+
+
 def to_pixels(image: Floats) -> NDArray[np.uint8]:
     """Rounded and clipped to bytes."""
     return np.asarray(cv2.convertScaleAbs(np.maximum(image, 0)), np.uint8)
