@@ -136,9 +136,8 @@ def recover_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     closed = close_dead_runs(context.instance)
     found = report_lost_runs(context.instance, now_s=time.time())
     for lost in found:
-        context.log.warning(
-            "run %s was to be tried again and was not: %s", lost.run.run_id, "given up" if lost.is_given_up else "asked"
-        )
+        if not lost.is_given_up:  # the others are in each tick for days, which is enough
+            context.log.warning("run %s was to be tried again and was not; Dagster is asked to", lost.run.run_id)
     said = [f"ended {run_id}, whose process is gone" for run_id in closed]
     said += [
         f"{lost.run.run_id} was not tried again, run it again by hand"

@@ -132,6 +132,22 @@ def test_what_the_daemon_retries_itself_is_not_lost(daemon: Daemon) -> None:
     assert not daemon.is_lost(run)
 
 
+@pytest.mark.parametrize("killed_in", ["create_reexecuted_run", "submit_run"])
+def test_a_daemon_that_is_killed_at_a_retry_goes_on_by_itself(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, killed_in: str
+) -> None:
+    run = daemon.new_run()
+    daemon.instance.report_run_failed(run)
+    with monkeypatch.context() as killed:
+        killed.setattr(dg.DagsterInstance, killed_in, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            daemon.turn()
+    daemon.turn()
+    (retry,) = daemon.retries(run)
+    assert retry.status is dg.DagsterRunStatus.QUEUED
+    assert not daemon.is_lost(run)
+
+
 def test_a_failure_that_the_daemon_met_too_early_is_retried_once(daemon: Daemon, lost: dg.DagsterRun) -> None:
     daemon.report_lost(lost)
     daemon.turn()
