@@ -73,6 +73,11 @@ class GenerateChunk:
         """See `Task`."""
         return f"latents of chunk {self.request.index}"
 
+    @property
+    def n_frames(self) -> int:
+        """How much work it is, beside others."""
+        return len(self.request.frames)
+
     def run(self) -> ChunkFile:
         """See `Task`."""
         timings = Timings()
@@ -192,6 +197,11 @@ class RenderClip:
     def label(self) -> str:
         """See `Task`."""
         return f"clip of chunk {self.request.index}"
+
+    @property
+    def n_frames(self) -> int:
+        """How much work it is, beside others."""
+        return len(self.request.frames)
 
     @property
     def key(self) -> str:
