@@ -293,7 +293,6 @@ def test_a_slow_process_gets_as_much_as_it_can_do(two_processes: RayExecutor, tm
         took_s[file.worker.endswith(f":{slow_pid}")].append(file.seconds_s)
     slow_s, fast_s = (sum(took_s[is_slow]) / len(took_s[is_slow]) for is_slow in (True, False))
     halves_s, ideal_s = len(tasks) / 2 * slow_s, len(tasks) / (1 / slow_s + 1 / fast_s)
-    print(f"{ends_s[-1]:.2f} s; halves {halves_s:.2f} s, ideal {ideal_s:.2f} s, a slow chunk {slow_s:.2f} s")
     assert len(took_s[False]) > len(took_s[True])
     assert ends_s[-1] < 0.8 * halves_s
     # The slow process's chunk in the middle of which the other one becomes free cannot be taken from it.
