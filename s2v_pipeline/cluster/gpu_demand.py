@@ -6,6 +6,8 @@ Does not belong here: what is free at the moment (Ray's placement), what a GPU i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from s2v_pipeline.errors import ClusterError
 
 CPU_CURE = "Set wan.device = 'cpu' to do without (very slow), or choose another generation.generator."
@@ -31,13 +33,18 @@ def check_gpus(n_gpus: int) -> None:
         )
 
 
-def n_groups(n_gpus: int) -> int:
-    """How many groups of so many GPUs of one host the cluster has."""
-    return sum(there // n_gpus for there in _gpus_of_hosts())
+def n_groups(n_gpus: int, node_ids: Sequence[str] = ()) -> int:
+    """How many groups of so many GPUs of one host the cluster has, or some of its hosts."""
+    return sum(there // n_gpus for there in _gpus_of_hosts(node_ids))
 
 
-def _gpus_of_hosts() -> list[int]:
+def count_gpus(node_ids: Sequence[str] = ()) -> int:
+    """Of the cluster, or of some of its hosts."""
+    return sum(_gpus_of_hosts(node_ids))
+
+
+def _gpus_of_hosts(node_ids: Sequence[str] = ()) -> list[int]:
     import ray
 
-    hosts = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    return [int(host.get("GPU", 0)) for host in hosts]
+    hosts = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return [int(host["Resources"].get("GPU", 0)) for host in hosts if not node_ids or host["NodeID"] in node_ids]

@@ -7,8 +7,10 @@ clips), who runs the task (executor).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from s2v_pipeline.clips.encoders import ENCODER_SOURCE, encoding_of
 from s2v_pipeline.clips.label import stamped
 from s2v_pipeline.cluster.chunk_place import ChunkPlace, Found, chunk_file, find, look, part_name
 from s2v_pipeline.cluster.clip_ahead import OF_THIS_WORKER
+from s2v_pipeline.cluster.executor import Fit
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.timings import Timings
 from s2v_pipeline.errors import GenerationError
@@ -270,6 +273,14 @@ def _load(spec: GeneratorSpec, store: ArtifactStore) -> Generator:
     if isinstance(generator, UsesGpu):
         generator.keep_needs_in(store.root / NEEDS_FOLDER)
     return generator
+
+
+def gpu_fit(spec: GeneratorSpec, requests: Sequence[ChunkRequest], store: ArtifactStore, n_gpus: int) -> Fit | None:
+    """How chunks would be made on a GPU, each by so many; None where the generator takes any, or none."""
+    generator: object = _load(spec, store) if n_gpus else None
+    if not isinstance(generator, UsesGpu):
+        return None
+    return partial(generator.fit, tuple(requests), n_gpus)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.rank_group import NAMESPACE, GroupSize, RankGroup
 from s2v_pipeline.cluster.task_results import POLL_S
 from s2v_pipeline.cluster.versions import own_versions
-from s2v_pipeline.cluster.warm_pool import Grant, WarmPoolActor, Wish
+from s2v_pipeline.cluster.warm_pool import Grant, Wish
+from s2v_pipeline.cluster.warm_pool_actor import WarmPoolActor
 from s2v_pipeline.errors import ClusterError, S2VError
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,26 @@ def open_pool() -> Any:
     options: dict[str, Any] = {"num_cpus": 0, "name": name, "namespace": NAMESPACE, "lifetime": "detached"}
     options["get_if_exists"] = True
     return ray.remote(**options)(WarmPoolActor).remote(name)
+
+
+def ask_pool(ref: Any, interrupts: Interrupts) -> Any:
+    """What the pool answers; `ref` is the call's.
+
+    Raises:
+        ClusterError: the pool is gone.
+    """
+    import ray
+
+    while not ray.wait([ref], timeout=0)[0]:
+        interrupts.sleep(POLL_S)
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayActorError as error:
+        raise ClusterError(
+            "the cluster's pool of workers must live",
+            got=str(error).splitlines()[0],
+            cure="Finished chunks are kept: run it again.",
+        ) from error
 
 
 class _Beating(Interrupts):
@@ -72,6 +93,7 @@ class WarmWorker:
         task_retries: times a task is redone.
         rank_timeout_s: after which ranks that wait for another give up.
         interrupts: end the waiting.
+        node_ids: hosts that a new group may be on, fastest first; () for any.
 
     Raises:
         GpuError: no host of the cluster has so many GPUs.
@@ -88,11 +110,13 @@ class WarmWorker:
         task_retries: int,
         rank_timeout_s: float,
         interrupts: Interrupts,
+        node_ids: tuple[str, ...] = (),
     ) -> None:
         check_gpus(size.n_ranks * size.n_gpus)
         self._pool, self._run, self._warm, self._size = pool, run, warm, size
         self._idle_s, self._task_retries, self._rank_timeout_s = idle_s, task_retries, rank_timeout_s
         self._interrupts = interrupts
+        self._node_ids = node_ids
         self._last = ""
 
     def __enter__(self) -> Self:
@@ -127,6 +151,7 @@ class WarmWorker:
                     _is_split(task),
                     self._idle_s,
                     self._last,
+                    self._node_ids,
                 )
             )
             group: RankGroup | None = None
@@ -138,6 +163,7 @@ class WarmWorker:
                 group = self._group(grant, beating)
                 if group is None:
                     continue  # an idle worker that had died or hung: nothing of this task was lost
+                self._pool.placed.remote(ticket, group.node_id)
                 result = run_on(group, task, self._rank_timeout_s, beating)
                 is_usable = True
                 return result
@@ -165,20 +191,8 @@ class WarmWorker:
 
     def _granted(self, ticket: str) -> Grant:
         """What the pool grants, waited for as long as it takes: others' chunks come first in turn."""
-        import ray
-
         while True:
-            ref = self._pool.beat.remote(ticket)
-            while not ray.wait([ref], timeout=0)[0]:
-                self._interrupts.sleep(POLL_S)
-            try:
-                grant = cast("Grant | None", ray.get(ref))
-            except ray.exceptions.RayActorError as error:
-                raise ClusterError(
-                    "the cluster's pool of workers must live",
-                    got=str(error).splitlines()[0],
-                    cure="Finished chunks are kept: run it again.",
-                ) from error
+            grant = cast("Grant | None", ask_pool(self._pool.beat.remote(ticket), self._interrupts))
             if grant is not None:
                 return grant
             self._interrupts.sleep(POLL_S)
@@ -192,7 +206,7 @@ class WarmWorker:
                 found.end()
                 return None
             return found
-        group = RankGroup.ask(grant.size, is_foreign=True, name=grant.name)
+        group = RankGroup.ask(grant.size, is_foreign=True, name=grant.name, node_ids=self._node_ids)
         try:
             is_up = place(group, interrupts)
         except BaseException:
