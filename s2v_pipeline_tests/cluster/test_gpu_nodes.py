@@ -1,5 +1,5 @@
-"""Which hosts workers go to. The last tests are real processes of Ray on three nodes of this machine, of which Ray
-believes that two have GPUs; what GPUs those are is said by labels."""
+"""Which hosts workers go to. The last test is real processes of Ray on two nodes of this machine, of which Ray
+believes that they have GPUs; how much memory those have is said by labels."""
 
 from __future__ import annotations
 
@@ -105,16 +105,15 @@ def unlike() -> Iterator[tuple[RayExecutor, dict[int, str]]]:
     ray_environment.set_environment(local=True)
     from ray.cluster_utils import Cluster
 
-    options = {"include_dashboard": False, "object_store_memory": 80_000_000}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 0, **options})
-    for gib in (24, 80):
-        cluster.add_node(num_cpus=2, num_gpus=2, labels={MEMORY_LABEL: str(gib)}, **options)
+    options = {"num_cpus": 2, "num_gpus": 2, "include_dashboard": False, "object_store_memory": 80_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args={"labels": {MEMORY_LABEL: "24"}, **options})
+    cluster.add_node(labels={MEMORY_LABEL: "80"}, **options)
     executor = RayExecutor(ClusterSettings(address=cluster.address, task_retries=0, idle_s=0))
     try:
         executor.info()
         import ray
 
-        found = {int(node["Labels"].get(MEMORY_LABEL, 0)): node["NodeID"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
+        found = {int(node["Labels"][MEMORY_LABEL]): node["NodeID"] for node in ray.nodes()}  # type: ignore[no-untyped-call]
         yield executor, found
     finally:
         executor.stop()

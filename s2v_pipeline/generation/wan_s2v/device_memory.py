@@ -62,6 +62,12 @@ def read_memory(device: torch.device) -> DeviceMemory:
     )
 
 
+def usable_memory(device: torch.device) -> tuple[str, int]:
+    """Name of a CUDA device, and bytes that this process may use of it, whoever else does at the moment."""
+    total = torch.cuda.get_device_properties(device).total_memory
+    return torch.cuda.get_device_name(device), int(total * torch.cuda.get_per_process_memory_fraction(device))
+
+
 def start_peak(device: torch.device, *, lets_go: bool) -> None:
     """The peak is that from here on; with `lets_go` what the allocator only holds on to does not count, either."""
     if lets_go:

@@ -22,7 +22,7 @@ from s2v_pipeline.errors import WeightsError
 from s2v_pipeline.generation.gpu_needs import GIB
 from s2v_pipeline.generation.wan_s2v.checkpoint import Checkpoint, TransformerConfig
 from s2v_pipeline.generation.wan_s2v.clips_of_video import VideoTerms, decode_clip
-from s2v_pipeline.generation.wan_s2v.device_memory import read_memory, start_peak
+from s2v_pipeline.generation.wan_s2v.device_memory import read_memory, start_peak, usable_memory
 from s2v_pipeline.generation.wan_s2v.loading import (
     DTYPES,
     choose_device,
@@ -244,9 +244,7 @@ class LoadedModels:
                 demand, psutil.virtual_memory().total, offload=offload, tiling=_off_unless_on(self._settings)
             )
         # All of the device, so that every process of a run comes to the same plan and tiles make the same pixels.
-        total = torch.cuda.get_device_properties(device).total_memory
-        capped = int(total * torch.cuda.get_per_process_memory_fraction(device))
-        return self.plan_on(torch.cuda.get_device_name(device), capped, _n_ranks(), demand)
+        return self.plan_on(*usable_memory(device), _n_ranks(), demand)
 
     def _check_free(self, plan: MemoryPlan) -> None:
         """Refuse now what would run out of memory after an hour."""

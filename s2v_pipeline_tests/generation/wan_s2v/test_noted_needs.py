@@ -12,6 +12,7 @@ import torch
 from s2v_pipeline.chunks.manifest import GpuUse
 from s2v_pipeline.errors import ClusterError, WeightsError
 from s2v_pipeline.generation.gpu_needs import GIB, UsesGpu
+from s2v_pipeline.generation.wan_s2v import models
 from s2v_pipeline.generation.wan_s2v.device_memory import DeviceMemory, memory_suffices
 from s2v_pipeline.generation.wan_s2v.generator import WanGenerator
 from s2v_pipeline.generation.wan_s2v.memory import MemoryPlan, plan_memory
@@ -130,3 +131,32 @@ def test_a_generator_says_how_it_fits_a_gpu(tmp_path: Path, caplog: pytest.LogCa
     assert (fit.is_measured, fit.n_bytes, fit.s_per_frame) == (True, 8 * GIB, 0.25)
     with pytest.raises(WeightsError):
         generator._models.plan_on(L40, GIB, 1, replace(demand, width_px=4096))
+
+
+def test_models_plan_watch_and_note_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the card itself, which answers what the test states."""
+    calls: list[bool] = []
+    monkeypatch.setattr(models, "choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(models, "usable_memory", lambda device: (L40, 48 * GIB))
+    monkeypatch.setattr(models, "read_memory", lambda device: reading(free=38, held=9, peak=9))
+    monkeypatch.setattr(models, "start_peak", lambda device, lets_go: calls.append(lets_go))
+    settings = tiny_settings(write_tiny_checkpoint(tmp_path / "weights"))
+
+    def generator() -> WanGenerator:
+        made = WanGenerator(settings)
+        made.keep_needs_in(tmp_path / "needs")
+        return made
+
+    first = generator()._models
+    assert first.took(1.0) is None, "nothing was planned"
+    for side_px in (64, 64, 128):
+        first._plan_and_watch(side_px, 64, 20)
+    assert calls == [False, False, True], "what the allocator holds on to of another size does not count"
+    use = first.took(0.5)
+    assert use is not None
+    assert (use.way, use.measured_bytes, use.took_bytes) == ("none", None, 10 * GIB)
+    again = generator()._models._plan_and_watch(128, 64, 20)
+    assert (again.way, again.measured_bytes, again.estimated_bytes) == ("none", 10 * GIB, use.estimated_bytes)
+    assert generator()._models._plan_and_watch(64, 64, 20).measured_bytes is None
+    first.ran_out()
+    assert generator()._models._plan_and_watch(128, 64, 20).way == "text_encoder"
