@@ -17,7 +17,7 @@ from s2v_pipeline.cluster.gang import PLACEMENT_TIMEOUT_S, place, run_on
 from s2v_pipeline.cluster.gpu_demand import GpuError, check_gpus
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.rank_group import NAMESPACE, GroupSize, RankGroup
-from s2v_pipeline.cluster.task_results import POLL_S
+from s2v_pipeline.cluster.task_results import pause_s
 from s2v_pipeline.cluster.versions import own_versions
 from s2v_pipeline.cluster.warm_pool import Grant, WarmPoolActor, Wish
 from s2v_pipeline.errors import ClusterError, S2VError
@@ -167,10 +167,11 @@ class WarmWorker:
         """What the pool grants, waited for as long as it takes: others' chunks come first in turn."""
         import ray
 
+        asked_at = time.monotonic()
         while True:
-            ref = self._pool.beat.remote(ticket)
+            ref, beat_at = self._pool.beat.remote(ticket), time.monotonic()
             while not ray.wait([ref], timeout=0)[0]:
-                self._interrupts.sleep(POLL_S)
+                self._interrupts.sleep(pause_s(time.monotonic() - beat_at))
             try:
                 grant = cast("Grant | None", ray.get(ref))
             except ray.exceptions.RayActorError as error:
@@ -181,7 +182,7 @@ class WarmWorker:
                 ) from error
             if grant is not None:
                 return grant
-            self._interrupts.sleep(POLL_S)
+            self._interrupts.sleep(pause_s(time.monotonic() - asked_at))
 
     def _group(self, grant: Grant, interrupts: Interrupts) -> RankGroup | None:
         """The processes of a grant; None where those that were there are no more."""
