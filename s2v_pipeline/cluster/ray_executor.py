@@ -142,7 +142,8 @@ class RayExecutor:
         self, n_gpus: int, warm: WarmKey | None, fit: Fit | None, interrupts: Interrupts
     ) -> tuple[str, ...]:
         """Hosts that workers may go to, fastest first; () for any, as where there is one."""
-        if fit is None or not self._keeps_warm(warm, n_gpus):
+        # What a cluster grows by is not known yet: workers go wherever there is room.
+        if fit is None or not self._keeps_warm(warm, n_gpus) or self._grows():
             return ()
         known = ask_pool(self._open_pool().keep_gpus.remote({}), interrupts)
         nodes = gpu_nodes(known, interrupts)
@@ -158,11 +159,17 @@ class RayExecutor:
         # Without a GPU an idle worker would hold nothing but CPUs and memory that the others need.
         return warm is not None and n_gpus > 0 and self._settings.address is not None
 
+    def _grows(self) -> bool:
+        """Whether the cluster may be asked for GPUs; a Ray on this machine has what the machine has."""
+        return self._settings.grow_to_gpus > 0 and self._settings.address not in (None, SHARED)
+
     def _n_workers(self, n_chains: int, n_gpus: int, most_workers: int | None, node_ids: tuple[str, ...]) -> int:
         """How many workers do chains at the same time."""
         if n_chains == 1:
             return 1
         n_places = n_groups(n_gpus, node_ids) if n_gpus else self.info().n_cpus
+        if n_gpus and self._grows():
+            n_places = max(n_places, self._settings.grow_to_gpus // n_gpus)
         return max(1, min(n_chains, n_places, most_workers or n_chains))
 
     def _worker(
@@ -184,6 +191,7 @@ class RayExecutor:
                 rank_timeout_s=timeout_s,
                 interrupts=interrupts,
                 node_ids=node_ids,
+                grow_to_gpus=self._settings.grow_to_gpus if self._grows() else 0,
             )
         return Gang(
             size,

@@ -18,6 +18,8 @@ from s2v_pipeline.cluster.rank_group import GroupSize
 _SILENT_S = 15.0
 """A run that waits or works says so every two seconds; one silent for so long is dead; what it held is ended."""
 _TENURE_S = 60.0
+_GROW_AFTER_S = 10.0
+"""A wish that waits no longer than a chunk or two is not worth a new machine."""
 _SWITCH_IDLE_S = 2.0
 """Loading a model takes about a minute. One that works for a run keeps its GPUs for so long although another waits for
 them, lest two runs load in turn for each chunk; a run's next chunk comes within this pause."""
@@ -37,6 +39,7 @@ class Wish:
         idle_s: how long the group stays when nobody uses it.
         last: name of the group that did the task before; rather that one again, as it may still work for it beside.
         node_ids: hosts that a new group may be on, fastest first; () for any.
+        grow_to_gpus: that the cluster may have for it, all together; 0 where it is to stay as it is.
     """
 
     ticket: str
@@ -48,6 +51,11 @@ class Wish:
     idle_s: float
     last: str = ""
     node_ids: tuple[str, ...] = ()
+    grow_to_gpus: int = 0
+
+    @property
+    def n_gpus(self) -> int:
+        return self.size.n_ranks * self.size.n_gpus
 
 
 @dataclass(frozen=True)
@@ -117,10 +125,11 @@ class WarmPool:
     _groups: dict[str, _Group] = field(default_factory=dict)
     _granted: dict[str, Grant] = field(default_factory=dict)
     _heard_at: dict[str, float] = field(default_factory=dict)
+    _asked_at: dict[str, float] = field(default_factory=dict)
 
     def ask(self, wish: Wish) -> None:
         """Put a wish into the queue."""
-        self._heard_at[wish.ticket] = self.clock()
+        self._heard_at[wish.ticket] = self._asked_at[wish.ticket] = self.clock()
         self._queue.add(wish.run, wish)
         self.serve()
 
@@ -134,6 +143,7 @@ class WarmPool:
     def give_back(self, ticket: str, *, is_usable: bool) -> None:
         """The task has ended, or is given up while it waits; a group that is not usable is ended."""
         self._heard_at.pop(ticket, None)
+        self._asked_at.pop(ticket, None)
         grant = self._granted.pop(ticket, None)
         if grant is None:
             for wish in [wish for wish in self._queue if wish.ticket == ticket]:
@@ -193,6 +203,21 @@ class WarmPool:
                 self._end(group)
         self.serve()
 
+    def wanted(self) -> list[GroupSize]:
+        """What the cluster is to have room for: groups that there are, and one for each wish that has waited for a
+        while, as far as `Wish.grow_to_gpus` allows; [] where nobody wants the cluster to grow."""
+        holders = [group.holder for group in self._groups.values() if group.holder is not None]
+        if not any(wish.grow_to_gpus for wish in [*self._queue, *holders]):
+            return []
+        sizes = [group.size for group in self._groups.values()]
+        n_gpus = sum(group.n_gpus for group in self._groups.values())
+        for wish in self._queue:
+            has_waited = self.clock() - self._asked_at[wish.ticket] >= _GROW_AFTER_S
+            if has_waited and n_gpus + wish.n_gpus <= wish.grow_to_gpus:
+                sizes.append(wish.size)
+                n_gpus += wish.n_gpus
+        return sizes
+
     def serve(self) -> None:
         """Grant what can be granted."""
         while (wish := self._queue.take(self._can_be)) is not None:
@@ -211,8 +236,7 @@ class WarmPool:
     def _can_be(self, wish: Wish) -> bool:
         if self._fitting(wish) is not None:
             return True
-        needed = wish.size.n_ranks * wish.size.n_gpus
-        return self._free_gpus(wish) + sum(group.n_gpus for group in self._replaceable(wish)) >= needed
+        return self._free_gpus(wish) + sum(group.n_gpus for group in self._replaceable(wish)) >= wish.n_gpus
 
     def _fitting(self, wish: Wish) -> _Group | None:
         order = {node_id: index for index, node_id in enumerate(wish.node_ids)}
@@ -228,7 +252,7 @@ class WarmPool:
 
     def _make_room(self, wish: Wish) -> None:
         for group in self._replaceable(wish):
-            if self._free_gpus(wish) >= wish.size.n_ranks * wish.size.n_gpus:
+            if self._free_gpus(wish) >= wish.n_gpus:
                 return
             self._end(group)
 

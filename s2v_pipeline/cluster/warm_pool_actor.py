@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 
-from s2v_pipeline.cluster.gpu_demand import count_gpus
-from s2v_pipeline.cluster.rank_group import RankGroup, end_all_named
+from s2v_pipeline.cluster.gpu_demand import ask_autoscaler, count_gpus
+from s2v_pipeline.cluster.rank_group import GroupSize, RankGroup, end_all_named
 from s2v_pipeline.cluster.warm_pool import Grant, WarmPool, WarmState, Wish
 
 _TICK_S = 1.0
@@ -38,6 +38,7 @@ class WarmPoolActor:
         )
         self._lock = threading.Lock()
         self._gpus: dict[str, tuple[str, int]] = {}
+        self._wanted: list[GroupSize] = []
         threading.Thread(target=self._tick, name="tick", daemon=True).start()
 
     def ask(self, wish: Wish) -> None:
@@ -78,3 +79,7 @@ class WarmPoolActor:
             time.sleep(_TICK_S)
             with self._lock:
                 self._pool.tick()
+                wanted = self._pool.wanted()
+            if wanted != self._wanted:
+                self._wanted = wanted
+                ask_autoscaler(wanted)

@@ -14,10 +14,10 @@ from typing import Any, Self, cast
 
 from s2v_pipeline.cluster.executor import ResultT, SplitTask, Task, WarmKey
 from s2v_pipeline.cluster.gang import PLACEMENT_TIMEOUT_S, place, run_on
-from s2v_pipeline.cluster.gpu_demand import GpuError, check_gpus
+from s2v_pipeline.cluster.gpu_demand import GpuError, check_gpus, n_groups
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.rank_group import NAMESPACE, GroupSize, RankGroup
-from s2v_pipeline.cluster.task_results import POLL_S
+from s2v_pipeline.cluster.task_results import pause_s
 from s2v_pipeline.cluster.versions import own_versions
 from s2v_pipeline.cluster.warm_pool import Grant, Wish
 from s2v_pipeline.cluster.warm_pool_actor import WarmPoolActor
@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 POOL_NAME = "s2v-warm-pool"
 _PING_TIMEOUT_S = 20.0  # a process that is there answers in milliseconds, on a machine that swaps in seconds
 _BEAT_S = 2.0
+GROWTH_TIMEOUT_S = 900.0  # a virtual machine and an image of several GB take minutes, a quota that is used up for ever
 _LETTERS = 12
 
 
@@ -54,8 +55,9 @@ def ask_pool(ref: Any, interrupts: Interrupts) -> Any:
     """
     import ray
 
+    asked_at = time.monotonic()
     while not ray.wait([ref], timeout=0)[0]:
-        interrupts.sleep(POLL_S)
+        interrupts.sleep(pause_s(time.monotonic() - asked_at))
     try:
         return ray.get(ref)
     except ray.exceptions.RayActorError as error:
@@ -94,6 +96,7 @@ class WarmWorker:
         rank_timeout_s: after which ranks that wait for another give up.
         interrupts: end the waiting.
         node_ids: hosts that a new group may be on, fastest first; () for any.
+        grow_to_gpus: that the cluster may be asked to have, all together; 0: it stays as it is.
 
     Raises:
         GpuError: no host of the cluster has so many GPUs.
@@ -111,13 +114,15 @@ class WarmWorker:
         rank_timeout_s: float,
         interrupts: Interrupts,
         node_ids: tuple[str, ...] = (),
+        grow_to_gpus: int = 0,
     ) -> None:
-        check_gpus(size.n_ranks * size.n_gpus)
+        check_gpus(size.n_ranks * size.n_gpus, grow_to_gpus)
         self._pool, self._run, self._warm, self._size = pool, run, warm, size
         self._idle_s, self._task_retries, self._rank_timeout_s = idle_s, task_retries, rank_timeout_s
         self._interrupts = interrupts
-        self._node_ids = node_ids
+        self._node_ids, self._grow_to_gpus = node_ids, grow_to_gpus
         self._last = ""
+        self._has_told = False
 
     def __enter__(self) -> Self:
         return self
@@ -152,6 +157,7 @@ class WarmWorker:
                     self._idle_s,
                     self._last,
                     self._node_ids,
+                    self._grow_to_gpus,
                 )
             )
             group: RankGroup | None = None
@@ -191,11 +197,34 @@ class WarmWorker:
 
     def _granted(self, ticket: str) -> Grant:
         """What the pool grants, waited for as long as it takes: others' chunks come first in turn."""
+        asked_at = time.monotonic()
         while True:
             grant = cast("Grant | None", ask_pool(self._pool.beat.remote(ticket), self._interrupts))
             if grant is not None:
                 return grant
-            self._interrupts.sleep(POLL_S)
+            if self._grow_to_gpus:
+                self._check_growth(time.monotonic() - asked_at)
+            self._interrupts.sleep(pause_s(time.monotonic() - asked_at))
+
+    def _check_growth(self, waited_s: float) -> None:
+        """See that the wait for a machine that the cluster does not have yet has an end.
+
+        Raises:
+            GpuError: none came.
+        """
+        n_gpus = self._size.n_ranks * self._size.n_gpus
+        if n_groups(n_gpus):
+            return
+        if not self._has_told:
+            _log.warning("no host of the cluster has %d GPU yet; its autoscaler is asked for one", n_gpus)
+            self._has_told = True
+        if waited_s > GROWTH_TIMEOUT_S:
+            raise GpuError(
+                f"the cluster must get a host with {n_gpus} GPU, as cluster.grow_to_gpus = {self._grow_to_gpus} says",
+                got=f"none within {GROWTH_TIMEOUT_S / 60:.0f} minutes",
+                cure="Look at the autoscaler (`ray status`): its kinds of hosts, its limits, what the provider has. "
+                "Finished chunks are kept: run it again.",
+            )
 
     def _group(self, grant: Grant, interrupts: Interrupts) -> RankGroup | None:
         """The processes of a grant; None where those that were there are no more."""

@@ -36,10 +36,13 @@ class World:
         is_split: bool = True,
         idle_s: float = 600,
         on: tuple[str, ...] = (),
+        grow_to: int = 0,
     ) -> str:
         self.n_asked += 1
         ticket = f"{run} {self.n_asked}"
-        pool.ask(Wish(ticket, run, key, "generator", GroupSize(n, 1), is_split, idle_s, node_ids=on))
+        pool.ask(
+            Wish(ticket, run, key, "generator", GroupSize(n, 1), is_split, idle_s, node_ids=on, grow_to_gpus=grow_to)
+        )
         return ticket
 
 
@@ -228,3 +231,43 @@ def test_only_what_is_in_the_way_is_ended_and_the_fastest_idle_one_is_used() -> 
     world.now = 100.0
     assert granted(pool, world.ask(pool, "other", "other", on=("slow",))).is_new
     assert world.ended == [f"{names['slow']}/1"]
+
+
+def test_a_wish_that_has_waited_lets_the_cluster_grow_as_far_as_it_may() -> None:
+    world = World(n_gpus=1)
+    pool = world.pool()
+    first = world.ask(pool, "first", grow_to=2)
+    granted(pool, first)
+    world.ask(pool, "second", grow_to=2)
+    world.ask(pool, "third", grow_to=2)
+    assert pool.wanted() == [GroupSize(1, 1)]  # what is there
+    world.now = 11.0
+    assert pool.wanted() == [GroupSize(1, 1)] * 2  # not three: two GPUs are allowed
+
+
+def test_a_cluster_without_a_gpu_grows_by_what_is_wished() -> None:
+    world = World(n_gpus=0)
+    pool = world.pool()
+    ticket = world.ask(pool, "first", n=2, grow_to=4)
+    world.now = 11.0
+    assert pool.wanted() == [GroupSize(2, 1)]
+    world.n_gpus = 2
+    assert granted(pool, ticket).is_new
+    assert pool.wanted() == [GroupSize(2, 1)]
+
+
+def test_nothing_is_wanted_of_a_cluster_that_is_to_stay_as_it_is() -> None:
+    world = World(n_gpus=0)
+    pool = world.pool()
+    world.ask(pool, "first")
+    world.now = 11.0
+    assert pool.wanted() == []
+
+
+def test_when_nobody_works_or_waits_the_cluster_may_shrink() -> None:
+    world = World(n_gpus=1)
+    pool = world.pool()
+    ticket = world.ask(pool, "first", grow_to=2)
+    granted(pool, ticket)
+    pool.give_back(ticket, is_usable=True)
+    assert pool.wanted() == []
