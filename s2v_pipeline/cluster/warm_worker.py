@@ -17,7 +17,7 @@ from s2v_pipeline.cluster.gang import PLACEMENT_TIMEOUT_S, place, run_on
 from s2v_pipeline.cluster.gpu_demand import GpuError, check_gpus
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.rank_group import NAMESPACE, GroupSize, RankGroup
-from s2v_pipeline.cluster.task_results import POLL_S
+from s2v_pipeline.cluster.task_results import pause_s
 from s2v_pipeline.cluster.versions import own_versions
 from s2v_pipeline.cluster.warm_pool import Grant, Wish
 from s2v_pipeline.cluster.warm_pool_actor import WarmPoolActor
@@ -54,8 +54,9 @@ def ask_pool(ref: Any, interrupts: Interrupts) -> Any:
     """
     import ray
 
+    asked_at = time.monotonic()
     while not ray.wait([ref], timeout=0)[0]:
-        interrupts.sleep(POLL_S)
+        interrupts.sleep(pause_s(time.monotonic() - asked_at))
     try:
         return ray.get(ref)
     except ray.exceptions.RayActorError as error:
@@ -191,11 +192,12 @@ class WarmWorker:
 
     def _granted(self, ticket: str) -> Grant:
         """What the pool grants, waited for as long as it takes: others' chunks come first in turn."""
+        asked_at = time.monotonic()
         while True:
             grant = cast("Grant | None", ask_pool(self._pool.beat.remote(ticket), self._interrupts))
             if grant is not None:
                 return grant
-            self._interrupts.sleep(POLL_S)
+            self._interrupts.sleep(pause_s(time.monotonic() - asked_at))
 
     def _group(self, grant: Grant, interrupts: Interrupts) -> RankGroup | None:
         """The processes of a grant; None where those that were there are no more."""
