@@ -13,7 +13,13 @@ from s2v_pipeline.chunks.manifest import GpuUse
 from s2v_pipeline.errors import ClusterError, WeightsError
 from s2v_pipeline.generation.gpu_needs import GIB, UsesGpu
 from s2v_pipeline.generation.wan_s2v import models
-from s2v_pipeline.generation.wan_s2v.device_memory import DeviceMemory, memory_suffices
+from s2v_pipeline.generation.wan_s2v.device_memory import (
+    DeviceMemory,
+    memory_suffices,
+    read_memory,
+    start_peak,
+    usable_memory,
+)
 from s2v_pipeline.generation.wan_s2v.generator import WanGenerator
 from s2v_pipeline.generation.wan_s2v.memory import MemoryPlan, plan_memory
 from s2v_pipeline.generation.wan_s2v.noted_needs import NotedNeeds
@@ -160,3 +166,21 @@ def test_models_plan_watch_and_note_on_a_gpu(tmp_path: Path, monkeypatch: pytest
     assert generator()._models._plan_and_watch(64, 64, 20).measured_bytes is None
     first.ran_out()
     assert generator()._models._plan_and_watch(128, 64, 20).way == "text_encoder"
+
+
+@pytest.mark.gpu
+def test_a_card_says_what_was_taken() -> None:
+    device = torch.device("cuda", 0)
+    name, usable = usable_memory(device)
+    start_peak(device, lets_go=True)
+    before = read_memory(device)
+    assert (before.gpu, before.total_bytes) == (name, usable)
+    block = torch.empty(GIB, dtype=torch.uint8, device=device)
+    del block
+    after = read_memory(device)
+    assert after.peak_bytes >= before.held_bytes + GIB
+    assert GIB < after.took_bytes < after.had_bytes <= after.total_bytes
+    start_peak(device, lets_go=True)
+    assert read_memory(device).peak_bytes < after.peak_bytes
+    with pytest.raises(ClusterError, match=r"must be enough"), memory_suffices(lambda: None):
+        torch.empty(2 * usable, dtype=torch.uint8, device=device)
