@@ -178,9 +178,10 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             runs.lines.append(say(before_mib=before, after_mib=memory_used_mib(), gpus_free_after_s=free_s))
             runs.read(run)
         if "pair" in parts:
-            pair = [runs.start(f"one of two at once ({index})", chunks=3, gpus=1) for index in range(2)]
-            for each in pair:
-                runs.read(each)
+            for each, name in ((gpus, "in turns on all GPUs"), (gpus // 2, "at once on half of the GPUs")):
+                pair = [runs.start(f"two {name} ({index})", chunks=4, gpus=each) for index in range(2)]
+                for run in pair:
+                    runs.read(run)
         sys.stdout.write(
             subprocess.run(
                 [sys.executable, "-c", _DOWN, str(Path(folder) / "ray")], check=False, capture_output=True, text=True

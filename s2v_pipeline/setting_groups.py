@@ -140,6 +140,11 @@ class ClusterSettings(Group):
     )
     task_retries: int = Field(3, ge=0, description="times a chunk is redone when its worker dies")
     gpus_per_video: int = Field(1, ge=1, le=8, description="GPUs of one host that make each chunk together (wan_s2v)")
+    grow_to_gpus: int = Field(
+        0,
+        ge=0,
+        description="GPUs up to which the cluster at `address` is asked to grow (autoscaler); 0: not at all",
+    )
     segments_at_once: int | None = Field(
         None, ge=1, description="segments of one video made at the same time (wan_s2v); none: as many as there are GPUs"
     )

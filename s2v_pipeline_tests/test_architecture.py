@@ -36,6 +36,7 @@ BASE = (
 GENERATOR_VALUES = (
     *("generation.protocol", "generation.profile", "generation.spec", "generation.ranks"),
     "generation.framed_portrait",
+    "generation.gpu_needs",
 )
 
 # Row: what a module, or all modules of a folder, may import besides itself. The longest name that fits a module is its
@@ -82,6 +83,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "generation.profile": (*BASE, "chunks"),
     "generation.spec": BASE,
     "generation.ranks": BASE,
+    "generation.gpu_needs": (*BASE, "chunks"),
     "generation.framed_portrait": (*BASE, "chunks"),
     "generation.portrait": (*BASE, "chunks", "faces", "alignment.phonemes", *GENERATOR_VALUES),
     "generation.wan_s2v": (*BASE, "chunks", "inputs.picture_size", *GENERATOR_VALUES),

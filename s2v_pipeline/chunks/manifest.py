@@ -15,6 +15,27 @@ from s2v_pipeline.timebase import FrameSpan
 
 
 @dataclass(frozen=True)
+class GpuUse:
+    """What a chunk took of a GPU's memory.
+
+    Attributes:
+        gpu: its name.
+        way: how models were loaded, such as "text_encoder".
+        total_bytes: memory that the process may use.
+        estimated_bytes: expected before anything was measured.
+        measured_bytes: expected by what chunks took before; None where none was made so.
+        took_bytes: by this process, CUDA's own share included.
+    """
+
+    gpu: str
+    way: str
+    total_bytes: int
+    estimated_bytes: int
+    measured_bytes: int | None
+    took_bytes: int
+
+
+@dataclass(frozen=True)
 class ChunkFile:
     """One chunk's file.
 
@@ -32,6 +53,7 @@ class ChunkFile:
         timings_s: (name, seconds) of the parts of `seconds_s`: "generate", "decode", "encode", "write", "cache" ...;
             parts of a part have its name in front ("generate.denoise"). "wait" comes before: for a free worker.
         gpus: what the worker computed on, "index name" each; () for CPUs and where it cannot be told.
+        gpu_use: of memory, by the worker's first process; None for CPUs.
     """
 
     index: int
@@ -46,6 +68,7 @@ class ChunkFile:
     retries: int = 0
     timings_s: tuple[tuple[str, float], ...] = ()
     gpus: tuple[str, ...] = ()
+    gpu_use: GpuUse | None = None
 
     @property
     def origin(self) -> str:

@@ -1,7 +1,8 @@
 """Chains of tasks on several workers at the same time: in order within a chain, in any order between them.
 
-Belongs here: which worker does which chain, what happens to the others when one fails.
-Does not belong here: workers (gang, warm_worker), how many there may be (ray_executor).
+Belongs here: what happens to the others when one fails.
+Does not belong here: which worker does which chain (chain_board), workers (gang, warm_worker), how many there may be
+(ray_executor).
 
 A worker waits for its tasks in a thread of its own; the thread that called does all else, so that interrupts and
 `on_done` stay there.
@@ -12,12 +13,13 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from s2v_pipeline.cluster.chain_board import ChainBoard, amount_of, is_made
 from s2v_pipeline.cluster.executor import ResultT, Task
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.task_results import POLL_S
@@ -106,32 +108,36 @@ def _side_by_side(
 ) -> list[ResultT]:
     stops = [*chain_starts[1:], len(tasks)]
     chains = [range(start, stop) for start, stop in zip(chain_starts, stops, strict=True)]
-    # The longest first: what is left for the end is short, and all workers end at about the same time.
-    waiting = deque(sorted(chains, key=len, reverse=True))
+    board = ChainBoard(chains, [amount_of(task) for task in tasks])
     ended = threading.Event()
     news: queue.SimpleQueue[tuple[int, ResultT] | _Failed] = queue.SimpleQueue()
 
-    def work() -> None:
-        had_begun = False
+    def work(number: int) -> None:
+        had_begun, until_ended = False, _UntilEnded(ended)
         try:
-            with make_worker(_UntilEnded(ended)) as worker:
+            with make_worker(until_ended) as worker:
                 worker.stand_by()
                 had_begun = True
-                while waiting:
-                    try:
-                        chain = waiting.popleft()
-                    except IndexError:  # another one was faster
-                        break
-                    for position in chain:
-                        news.put((position, worker.run(tasks[position])))
+                # Until all is done: another one's chain may go on here, and what this one does beside may not be over.
+                while True:
+                    position = board.next_for(number)
+                    if position is None:
+                        until_ended.sleep(POLL_S)
+                        continue
+                    began_at = time.monotonic()
+                    result = worker.run(tasks[position])
+                    seconds_s = time.monotonic() - began_at
+                    if board.has_done(number, position, seconds_s if is_made(result) else None):
+                        _log.info("what follows %s is done by a faster worker", tasks[position].label)
+                    news.put((position, result))
         except _EndedError:
             pass
         except BaseException as error:  # noqa: BLE001 (raised again where the caller waits)
             news.put(_Failed(error, had_begun))
 
     threads = [
-        threading.Thread(target=work, name=f"chain-worker-{index}", daemon=True)
-        for index in range(min(n_workers, len(chains)))
+        threading.Thread(target=work, args=(number,), name=f"chain-worker-{number}", daemon=True)
+        for number in range(min(n_workers, len(chains)))
     ]
     for thread in threads:
         thread.start()

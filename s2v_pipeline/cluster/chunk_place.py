@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from s2v_pipeline.artifacts import ArtifactStore, disk_errors
 from s2v_pipeline.cache.chunk_cache import ChunkCache
 from s2v_pipeline.cache.upkeep import prune_now_and_then
-from s2v_pipeline.chunks.manifest import ChunkFile
+from s2v_pipeline.chunks.manifest import ChunkFile, GpuUse
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.cluster.timings import Timings
 from s2v_pipeline.errors import CacheError
@@ -200,7 +200,9 @@ def find(place: ChunkPlace) -> Found:
     return look(place) or Found(made=True, retries=place.begin())
 
 
-def chunk_file(request: ChunkRequest, place: ChunkPlace, found: Found, notes: tuple[str, ...]) -> ChunkFile:
+def chunk_file(
+    request: ChunkRequest, place: ChunkPlace, found: Found, notes: tuple[str, ...], gpu_use: GpuUse | None = None
+) -> ChunkFile:
     """What the manifest says of it."""
     return ChunkFile(
         index=request.index,
@@ -215,6 +217,7 @@ def chunk_file(request: ChunkRequest, place: ChunkPlace, found: Found, notes: tu
         retries=found.retries,
         timings_s=place.timings.values(),
         gpus=gpus_of_this_process() if found.made else (),
+        gpu_use=gpu_use,
     )
 
 

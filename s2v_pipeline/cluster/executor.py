@@ -13,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
+from s2v_pipeline.generation.gpu_needs import GpuFit
 from s2v_pipeline.generation.ranks import Rank
 from s2v_pipeline.setting_groups import ClusterSettings
 
+Fit = Callable[[str, int], GpuFit | None]
+"""How a generator would work on a GPU of a name and memory in bytes; None if not at all."""
 ResultT = TypeVar("ResultT")
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 
@@ -104,6 +107,7 @@ class ChunkExecutor(Protocol):
         most_workers: int | None = None,
         n_gpus: int = 0,
         warm: WarmKey | None = None,
+        fit: Fit | None = None,
     ) -> list[ResultT]:
         """Results of all tasks; `on_done` is called in the caller's thread as each one ends.
 
@@ -119,6 +123,7 @@ class ChunkExecutor(Protocol):
                 processes on one host, which do each `SplitTask` together; the first of them does all others alone.
             warm: what the worker loads. With GPUs, in a cluster that outlives the run, such a worker serves the runs
                 that follow, one task of each run in turn.
+            fit: how it would work on a GPU; where hosts have unlike ones, it goes to those where it works best.
 
         Raises:
             ClusterError: workers or GPUs could not be had, or workers died more often than the settings allow.
@@ -151,9 +156,10 @@ class InProcessExecutor:
         most_workers: int | None = None,
         n_gpus: int = 0,
         warm: WarmKey | None = None,
+        fit: Fit | None = None,
     ) -> list[ResultT]:
         """See `ChunkExecutor.run`; the order is kept in any case, and the process has the GPUs that it has."""
-        del in_order, chain_starts, most_workers, n_gpus, warm
+        del in_order, chain_starts, most_workers, n_gpus, warm, fit
         results = []
         for task in tasks:
             result = task.run()

@@ -16,7 +16,7 @@ from s2v_pipeline.cluster.executor import ResultT, SplitTask, Task
 from s2v_pipeline.cluster.gpu_demand import CPU_CURE, GpuError, check_gpus
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.rank_group import GroupSize, RankGroup
-from s2v_pipeline.cluster.task_results import POLL_S, task_result
+from s2v_pipeline.cluster.task_results import pause_s, task_result
 from s2v_pipeline.errors import ClusterError, S2VError
 from s2v_pipeline.generation.ranks import Rank
 
@@ -210,6 +210,7 @@ def _together(refs: Sequence[Any], task: Task[ResultT], rank_timeout_s: float, i
     import ray
 
     pending, results, errors = list(refs), {}, []
+    started_at = time.monotonic()
     while pending:
         done, pending = ray.wait(pending, num_returns=len(pending), timeout=0)
         for ref in done:
@@ -219,12 +220,10 @@ def _together(refs: Sequence[Any], task: Task[ResultT], rank_timeout_s: float, i
                 errors.append(error)
         if done:
             give_up_at = time.monotonic() + (_REASON_S if errors else rank_timeout_s)
-        elif results or errors:
-            if time.monotonic() > give_up_at:
-                break
-            interrupts.sleep(POLL_S)
+        elif (results or errors) and time.monotonic() > give_up_at:
+            break
         else:
-            interrupts.sleep(POLL_S)
+            interrupts.sleep(pause_s(time.monotonic() - started_at))
     for failed in errors:
         if isinstance(failed, S2VError) and not isinstance(failed, ClusterError):
             raise failed
@@ -248,12 +247,12 @@ def _first_words(error: Exception) -> str:
 
 
 def _wait(refs: list[Any], interrupts: Interrupts, timeout_s: float | None = None) -> bool:
-    """Whether references are done, waited for in small steps (see `POLL_S`)."""
+    """Whether references are done, waited for in small steps (see `pause_s`)."""
     import ray
 
     started_at = time.monotonic()
     while len(ray.wait(refs, num_returns=len(refs), timeout=0)[0]) < len(refs):
         if timeout_s is not None and time.monotonic() - started_at > timeout_s:
             return False
-        interrupts.sleep(POLL_S)
+        interrupts.sleep(pause_s(time.monotonic() - started_at))
     return True

@@ -16,11 +16,13 @@ from typing import Any, Self
 import psutil
 
 from s2v_pipeline.cluster.executor import ResultT, SplitTask, Task
+from s2v_pipeline.cluster.gpu_nodes import with_room
 from s2v_pipeline.generation.ranks import Rank
 
 NAMESPACE = "s2v_pipeline"
 """Ray's namespace of everything here."""
 
+_NODE_LABEL = "ray.io/node-id"
 MULTICAST_OFF = {"NCCL_NVLS_ENABLE": "0", "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1", "NVSHMEM_DISABLE_NVLS": "1"}
 """NVLink multicast is left off unless the environment says otherwise: a process that is killed while it uses it can put
 the GPUs of a shared host out of service, and it gains nothing at these sizes."""
@@ -86,15 +88,19 @@ class RankGroup:
     Args:
         actors: handles.
         placement: Ray's placement group.
+
+    Attributes:
+        node_id: of the host that it is on; "" until it is up.
     """
 
     def __init__(self, actors: list[Any], placement: Any) -> None:
         self.actors = actors
         self._placement = placement
         self._processes: list[psutil.Process] = []
+        self.node_id = ""
 
     @classmethod
-    def ask(cls, size: GroupSize, *, is_foreign: bool, name: str = "") -> Self:
+    def ask(cls, size: GroupSize, *, is_foreign: bool, name: str = "", node_ids: tuple[str, ...] = ()) -> Self:
         """Ask Ray for a new group; returns at once.
 
         Args:
@@ -102,6 +108,7 @@ class RankGroup:
             is_foreign: whether the cluster's processes have another environment than this one's. Then theirs is set,
                 which costs a new process each, some seconds.
             name: with one it outlives the driver, and others find it.
+            node_ids: hosts that it may be on, rather the first ones; () for any.
         """
         import ray
         from ray.util.placement_group import placement_group
@@ -114,6 +121,8 @@ class RankGroup:
             strategy="STRICT_PACK",
             name=f"{name}-gpus" if name else "",
             lifetime="detached" if name else None,
+            bundle_label_selector=[{_NODE_LABEL: f"in({','.join(node_ids)})"}] * size.n_ranks if node_ids else None,
+            _soft_target_node_id=with_room(node_ids, size.n_ranks * size.n_gpus) if node_ids else None,
         )
         unset = {key: value for key, value in MULTICAST_OFF.items() if key not in os.environ}
         threads = {"OMP_NUM_THREADS": str(max(1, size.n_cpus))}
@@ -167,6 +176,7 @@ class RankGroup:
             return False
         here = ray.get_runtime_context().get_node_id()
         for node, pid in ray.get(refs):
+            self.node_id = node
             if node == here:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     self._processes.append(psutil.Process(pid))

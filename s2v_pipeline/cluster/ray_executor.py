@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from s2v_pipeline.cluster.chains import run_chains
-from s2v_pipeline.cluster.executor import ExecutorInfo, ResultT, Task, WarmKey
+from s2v_pipeline.cluster.executor import ExecutorInfo, Fit, ResultT, Task, WarmKey
 from s2v_pipeline.cluster.gang import Gang
 from s2v_pipeline.cluster.gpu_demand import GpuError, n_groups
+from s2v_pipeline.cluster.gpu_nodes import choose_nodes, gpu_nodes
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.rank_group import GroupSize
 from s2v_pipeline.cluster.ray_connection import check_workers, join, start_local
 from s2v_pipeline.cluster.shared_ray import SHARED, SharedRay
 from s2v_pipeline.cluster.task_results import POLL_S, task_result
-from s2v_pipeline.cluster.warm_worker import WarmWorker, open_pool
+from s2v_pipeline.cluster.warm_worker import WarmWorker, ask_pool, open_pool
 from s2v_pipeline.errors import ClusterError, S2VError
 from s2v_pipeline.setting_groups import ClusterSettings
 
@@ -107,6 +108,7 @@ class RayExecutor:
         most_workers: int | None = None,
         n_gpus: int = 0,
         warm: WarmKey | None = None,
+        fit: Fit | None = None,
     ) -> list[ResultT]:
         """See `ChunkExecutor.run`; a task whose worker dies is redone `task_retries` times."""
         if n_gpus and not in_order:
@@ -121,10 +123,11 @@ class RayExecutor:
         try:
             with Interrupts() as interrupts:
                 if in_order:
-                    n_workers = self._n_workers(len(chain_starts), n_gpus, most_workers)
+                    node_ids = self._choose_nodes(n_gpus, warm, fit, interrupts)
+                    n_workers = self._n_workers(len(chain_starts), n_gpus, most_workers, node_ids)
 
                     def make_worker(interrupts: Interrupts) -> Gang | WarmWorker:
-                        return self._worker(n_workers, n_gpus, warm, interrupts)
+                        return self._worker(n_workers, n_gpus, warm, interrupts, node_ids)
 
                     return run_chains(tasks, chain_starts, make_worker, n_workers, on_done, interrupts)
                 return self._run_side_by_side(tasks, on_done, interrupts)
@@ -135,21 +138,49 @@ class RayExecutor:
             self._is_lost = True
             raise
 
-    def _n_workers(self, n_chains: int, n_gpus: int, most_workers: int | None) -> int:
+    def _choose_nodes(
+        self, n_gpus: int, warm: WarmKey | None, fit: Fit | None, interrupts: Interrupts
+    ) -> tuple[str, ...]:
+        """Hosts that workers may go to, fastest first; () for any, as where there is one."""
+        # What a cluster grows by is not known yet: workers go wherever there is room.
+        if fit is None or not self._keeps_warm(warm, n_gpus) or self._grows():
+            return ()
+        known = ask_pool(self._open_pool().keep_gpus.remote({}), interrupts)
+        nodes = gpu_nodes(known, interrupts)
+        if not nodes:
+            return ()
+        self._open_pool().keep_gpus.remote({node.node_id: (node.gpu, node.total_bytes) for node in nodes})
+        choice = choose_nodes(nodes, fit, n_gpus)
+        if choice.words:
+            _log.log(logging.WARNING if choice.is_poor else logging.INFO, "%s", choice.words)
+        return choice.node_ids
+
+    def _keeps_warm(self, warm: WarmKey | None, n_gpus: int) -> bool:
+        # Without a GPU an idle worker would hold nothing but CPUs and memory that the others need.
+        return warm is not None and n_gpus > 0 and self._settings.address is not None
+
+    def _grows(self) -> bool:
+        """Whether the cluster may be asked for GPUs; a Ray on this machine has what the machine has."""
+        return self._settings.grow_to_gpus > 0 and self._settings.address not in (None, SHARED)
+
+    def _n_workers(self, n_chains: int, n_gpus: int, most_workers: int | None, node_ids: tuple[str, ...]) -> int:
         """How many workers do chains at the same time."""
         if n_chains == 1:
             return 1
-        n_places = n_groups(n_gpus) if n_gpus else self.info().n_cpus
+        n_places = n_groups(n_gpus, node_ids) if n_gpus else self.info().n_cpus
+        if n_gpus and self._grows():
+            n_places = max(n_places, self._settings.grow_to_gpus // n_gpus)
         return max(1, min(n_chains, n_places, most_workers or n_chains))
 
-    def _worker(self, n_workers: int, n_gpus: int, warm: WarmKey | None, interrupts: Interrupts) -> Gang | WarmWorker:
+    def _worker(
+        self, n_workers: int, n_gpus: int, warm: WarmKey | None, interrupts: Interrupts, node_ids: tuple[str, ...]
+    ) -> Gang | WarmWorker:
         # A local Ray has nothing else to do meanwhile, and gives its workers as many threads as CPUs.
         n_ranks = max(1, n_gpus)
         n_cpus = max(1, self.info().n_cpus // (n_workers * n_ranks)) if self._owns_cluster else 1
         retries, timeout_s = self._settings.task_retries, self._settings.rank_timeout_s
         size = GroupSize(n_ranks, n_cpus, n_gpus=min(1, n_gpus))
-        # Without a GPU an idle worker would hold nothing but CPUs and memory that the others need.
-        if warm is not None and n_gpus and self._settings.address is not None:
+        if warm is not None and self._keeps_warm(warm, n_gpus):
             return WarmWorker(
                 self._open_pool(),
                 self._run_id,
@@ -159,6 +190,8 @@ class RayExecutor:
                 task_retries=retries,
                 rank_timeout_s=timeout_s,
                 interrupts=interrupts,
+                node_ids=node_ids,
+                grow_to_gpus=self._settings.grow_to_gpus if self._grows() else 0,
             )
         return Gang(
             size,

@@ -1,6 +1,6 @@
 """What comes back from a Ray worker: a result, the pipeline's own error, or the news that the worker is gone.
 
-Belongs here: telling these apart. Does not belong here: submitting and waiting (ray_executor, gang).
+Belongs here: telling these apart, how often to look. Does not belong here: submitting and waiting (ray_executor, gang).
 """
 
 from __future__ import annotations
@@ -13,6 +13,17 @@ from s2v_pipeline.errors import ClusterError, S2VError
 POLL_S = 0.1
 """Ray's own blocking waits swallow the interrupt by which Dagster terminates a run; polling lets it through. A tenth of
 a second is short beside a chunk and costs nothing measurable."""
+_FIRST_POLL_S = 0.001
+_POLLS_PER_WAIT = 100
+
+
+def pause_s(waited_s: float) -> float:
+    """Seconds until the next look at something that has been waited for so long.
+
+    A hundredth of the wait at first: most questions to a worker are answered within milliseconds, and a chunk asks
+    several of them one after the other.
+    """
+    return min(POLL_S, max(_FIRST_POLL_S, waited_s / _POLLS_PER_WAIT))
 
 
 def task_result(ref: Any, task: Task[ResultT], task_retries: int) -> ResultT:

@@ -7,8 +7,10 @@ clips), who runs the task (executor).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +19,18 @@ from numpy.typing import NDArray
 from s2v_pipeline.artifacts import ArtifactStore, content_key
 from s2v_pipeline.cache.chunk_cache import ChunkCache
 from s2v_pipeline.chunks.latents import load_carry, load_latents, load_notes, save_latents
-from s2v_pipeline.chunks.manifest import ChunkFile
+from s2v_pipeline.chunks.manifest import ChunkFile, GpuUse
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.clips.clip_encoding import ClipEncoding
 from s2v_pipeline.clips.encoders import ENCODER_SOURCE, encoding_of
 from s2v_pipeline.clips.label import stamped
 from s2v_pipeline.cluster.chunk_place import ChunkPlace, Found, chunk_file, find, look, part_name
 from s2v_pipeline.cluster.clip_ahead import OF_THIS_WORKER
+from s2v_pipeline.cluster.executor import Fit
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.cluster.timings import Timings
 from s2v_pipeline.errors import GenerationError
+from s2v_pipeline.generation.gpu_needs import NEEDS_FOLDER, UsesGpu
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk, Generator
 from s2v_pipeline.generation.ranks import Rank
 from s2v_pipeline.generation.registry import (
@@ -73,11 +77,16 @@ class GenerateChunk:
         """See `Task`."""
         return f"latents of chunk {self.request.index}"
 
+    @property
+    def n_frames(self) -> int:
+        """How much work it is, beside others."""
+        return len(self.request.frames)
+
     def run(self) -> ChunkFile:
         """See `Task`."""
         timings = Timings()
         with timings.part("load"):
-            generator = load_generator(self.spec)
+            generator = _load(self.spec, self.store)
         if bool(self.previous_key) is not (generator.chained and self.request.continues):
             raise GenerationError(
                 "a chained generator's chunks need the one before, and no others do",
@@ -85,7 +94,7 @@ class GenerateChunk:
                 cure="Report this: the plan and the generator do not fit each other.",
             )
         place = self._place(generator, timings)
-        found, pixels = find(place), None
+        found, pixels, gpu_use = find(place), None, None
         if found.made:
             with timings.part("generate"):
                 chunk = generator.generate(self.request, self._carry())
@@ -97,14 +106,14 @@ class GenerateChunk:
                     got=f"none from {self.label} of {self.spec.name!r}",
                     cure="Report this: it is an error of the generator.",
                 )
-            pixels = chunk.pixels
+            pixels, gpu_use = chunk.pixels, chunk.gpu_use
             carry = None if chunk.carry is None else chunk.carry.tensors
             place.keep(
                 lambda path: save_latents(path, chunk.frames, chunk.latents, carry, chunk.notes),
                 made_by=generator.fingerprint,
                 sources={"portrait": self.request.portrait.sha256, **self._previous_source()},
             )
-        file = self._file(place, found)
+        file = self._file(place, found, gpu_use)
         if pixels is not None and self.clip is not None:
             clip = RenderClip(
                 self.spec, self.request, file, self.clip, self.store, cache=self.cache, run_id=self.run_id
@@ -121,7 +130,7 @@ class GenerateChunk:
         """See `SplitTask`."""
         timings = Timings()
         with timings.part("load"):
-            generator = load_generator(self.spec)
+            generator = _load(self.spec, self.store)
         place = self._place(generator, timings)
         found = look(place)
         if found is None:
@@ -131,17 +140,17 @@ class GenerateChunk:
 
     def follow(self) -> None:
         """See `SplitTask`."""
-        load_generator(self.spec).generate(self.request, self._carry())
+        _load(self.spec, self.store).generate(self.request, self._carry())
 
     def _place(self, generator: Generator, timings: Timings) -> ChunkPlace:
         key = self.request.key(generator.fingerprint, self.previous_key)
         part = part_name(self.request.index, key, ".safetensors")
         return ChunkPlace(self.store, self.cache, LATENTS_ASSET, self.request.input_id, part, key, timings)
 
-    def _file(self, place: ChunkPlace, found: Found) -> ChunkFile:
+    def _file(self, place: ChunkPlace, found: Found, gpu_use: GpuUse | None = None) -> ChunkFile:
         with place.timings.part("look_up"):
             notes = load_notes(self.store.read_path(LATENTS_ASSET, self.request.input_id, place.part))
-        return chunk_file(self.request, place, found, notes)
+        return chunk_file(self.request, place, found, notes, gpu_use)
 
     def _wait_if_last(self) -> None:
         if self.request.is_last:
@@ -194,6 +203,11 @@ class RenderClip:
         return f"clip of chunk {self.request.index}"
 
     @property
+    def n_frames(self) -> int:
+        """How much work it is, beside others."""
+        return len(self.request.frames)
+
+    @property
     def key(self) -> str:
         """Hash of what the clip depends on: the latents and everything that changes their encoding."""
         encoding = encoding_of(self.encoding.video, self.encoding.encoder)
@@ -228,7 +242,7 @@ class RenderClip:
         found = find(place)
         if found.made:
             with timings.part("load"):
-                generator = load_generator(self.spec)
+                generator = _load(self.spec, self.store)
             if pixels is None:
                 with timings.part("look_up"):
                     latents_path = self.store.read_path(LATENTS_ASSET, self.request.input_id, self.latents.part)
@@ -251,6 +265,22 @@ class RenderClip:
         elif self.counter is not None:
             self.counter.fill(len(self.request.frames))
         return chunk_file(self.request, place, found, self.latents.notes)
+
+
+def _load(spec: GeneratorSpec, store: ArtifactStore) -> Generator:
+    """The generator; one for GPUs notes beside the artifacts what it takes of them."""
+    generator = load_generator(spec)
+    if isinstance(generator, UsesGpu):
+        generator.keep_needs_in(store.root / NEEDS_FOLDER)
+    return generator
+
+
+def gpu_fit(spec: GeneratorSpec, requests: Sequence[ChunkRequest], store: ArtifactStore, n_gpus: int) -> Fit | None:
+    """How chunks would be made on a GPU, each by so many; None where the generator takes any, or none."""
+    generator: object = _load(spec, store) if n_gpus else None
+    if not isinstance(generator, UsesGpu):
+        return None
+    return partial(generator.fit, tuple(requests), n_gpus)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
-"""Who may use which warm worker next, and when one is ended: an actor that all runs of a cluster ask.
+"""Who may use which warm worker next, and when one is ended.
 
 Belongs here: leases of groups for one chunk each, the GPUs that groups hold, idle and forgotten ones.
-Does not belong here: tasks, which runs send to a group themselves (warm_worker); the order of runs (fair_queue).
+Does not belong here: the actor that all runs of a cluster ask (warm_pool_actor); tasks, which runs send to a group
+themselves (warm_worker); the order of runs (fair_queue).
 """
 
 from __future__ import annotations
 
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -18,10 +18,11 @@ from s2v_pipeline.cluster.rank_group import GroupSize
 _SILENT_S = 15.0
 """A run that waits or works says so every two seconds; one silent for so long is dead; what it held is ended."""
 _TENURE_S = 60.0
+_GROW_AFTER_S = 10.0
+"""A wish that waits no longer than a chunk or two is not worth a new machine."""
 _SWITCH_IDLE_S = 2.0
 """Loading a model takes about a minute. One that works for a run keeps its GPUs for so long although another waits for
 them, lest two runs load in turn for each chunk; a run's next chunk comes within this pause."""
-_TICK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Wish:
         is_split: whether all ranks do it; otherwise a larger group with the same key does as well.
         idle_s: how long the group stays when nobody uses it.
         last: name of the group that did the task before; rather that one again, as it may still work for it beside.
+        node_ids: hosts that a new group may be on, fastest first; () for any.
+        grow_to_gpus: that the cluster may have for it, all together; 0 where it is to stay as it is.
     """
 
     ticket: str
@@ -47,6 +50,12 @@ class Wish:
     is_split: bool
     idle_s: float
     last: str = ""
+    node_ids: tuple[str, ...] = ()
+    grow_to_gpus: int = 0
+
+    @property
+    def n_gpus(self) -> int:
+        return self.size.n_ranks * self.size.n_gpus
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,10 @@ class _Group:
     idle_since: float
     holder: Wish | None = None
     heard_at: float = 0.0
+    node_ids: tuple[str, ...] = ()  # where it may be; one, once that is known
+
+    def may_be_on(self, node_ids: tuple[str, ...]) -> bool:
+        return not node_ids or not self.node_ids or not set(node_ids).isdisjoint(self.node_ids)
 
     @property
     def n_gpus(self) -> int:
@@ -99,23 +112,24 @@ class WarmPool:
 
     Attributes:
         prefix: of groups' names.
-        count_gpus: GPUs of the cluster.
+        count_gpus: GPUs of the cluster, or of the hosts that it is given.
         end_group: ends a group by name and number of ranks.
         clock: seconds.
     """
 
     prefix: str
-    count_gpus: Callable[[], int]
+    count_gpus: Callable[[tuple[str, ...]], int]
     end_group: Callable[[str, int], None]
     clock: Callable[[], float] = time.monotonic
     _queue: FairQueue[Wish] = field(default_factory=FairQueue)
     _groups: dict[str, _Group] = field(default_factory=dict)
     _granted: dict[str, Grant] = field(default_factory=dict)
     _heard_at: dict[str, float] = field(default_factory=dict)
+    _asked_at: dict[str, float] = field(default_factory=dict)
 
     def ask(self, wish: Wish) -> None:
         """Put a wish into the queue."""
-        self._heard_at[wish.ticket] = self.clock()
+        self._heard_at[wish.ticket] = self._asked_at[wish.ticket] = self.clock()
         self._queue.add(wish.run, wish)
         self.serve()
 
@@ -129,6 +143,7 @@ class WarmPool:
     def give_back(self, ticket: str, *, is_usable: bool) -> None:
         """The task has ended, or is given up while it waits; a group that is not usable is ended."""
         self._heard_at.pop(ticket, None)
+        self._asked_at.pop(ticket, None)
         grant = self._granted.pop(ticket, None)
         if grant is None:
             for wish in [wish for wish in self._queue if wish.ticket == ticket]:
@@ -139,6 +154,12 @@ class WarmPool:
         elif grant.name in self._groups:
             self._end(self._groups[grant.name])
         self.serve()
+
+    def placed(self, ticket: str, node_id: str) -> None:
+        """The group that was granted is on a host."""
+        grant = self._granted.get(ticket)
+        if grant is not None and grant.name in self._groups:
+            self._groups[grant.name].node_ids = (node_id,)
 
     def leave(self) -> None:
         """A run has ended: what is to be kept for no time is ended, unless another run waits for it."""
@@ -182,6 +203,21 @@ class WarmPool:
                 self._end(group)
         self.serve()
 
+    def wanted(self) -> list[GroupSize]:
+        """What the cluster is to have room for: groups that there are, and one for each wish that has waited for a
+        while, as far as `Wish.grow_to_gpus` allows; [] where nobody wants the cluster to grow."""
+        holders = [group.holder for group in self._groups.values() if group.holder is not None]
+        if not any(wish.grow_to_gpus for wish in [*self._queue, *holders]):
+            return []
+        sizes = [group.size for group in self._groups.values()]
+        n_gpus = sum(group.n_gpus for group in self._groups.values())
+        for wish in self._queue:
+            has_waited = self.clock() - self._asked_at[wish.ticket] >= _GROW_AFTER_S
+            if has_waited and n_gpus + wish.n_gpus <= wish.grow_to_gpus:
+                sizes.append(wish.size)
+                n_gpus += wish.n_gpus
+        return sizes
+
     def serve(self) -> None:
         """Grant what can be granted."""
         while (wish := self._queue.take(self._can_be)) is not None:
@@ -192,6 +228,7 @@ class WarmPool:
                 now = self.clock()
                 name = f"{self.prefix}-{uuid.uuid4().hex[:12]}"
                 group = _Group(name, wish.key, wish.label, wish.size, wish.idle_s, made_at=now, idle_since=now)
+                group.node_ids = wish.node_ids
                 self._groups[name] = group
             group.holder, group.idle_s, group.idle_since = wish, wish.idle_s, self.clock()
             self._granted[wish.ticket] = Grant(group.name, group.size, is_new)
@@ -199,11 +236,15 @@ class WarmPool:
     def _can_be(self, wish: Wish) -> bool:
         if self._fitting(wish) is not None:
             return True
-        needed = wish.size.n_ranks * wish.size.n_gpus
-        return self._free_gpus() + sum(group.n_gpus for group in self._replaceable(wish)) >= needed
+        return self._free_gpus(wish) + sum(group.n_gpus for group in self._replaceable(wish)) >= wish.n_gpus
 
     def _fitting(self, wish: Wish) -> _Group | None:
-        for group in sorted(self._idle(), key=lambda group: group.name != wish.last):
+        order = {node_id: index for index, node_id in enumerate(wish.node_ids)}
+
+        def worth(group: _Group) -> tuple[bool, int]:
+            return group.name != wish.last, min((order.get(each, len(order)) for each in group.node_ids), default=0)
+
+        for group in sorted(self._idle(), key=worth):
             fits = group.size.n_ranks == wish.size.n_ranks if wish.is_split else group.n_gpus >= wish.size.n_ranks
             if group.key == wish.key and fits:
                 return group
@@ -211,84 +252,28 @@ class WarmPool:
 
     def _make_room(self, wish: Wish) -> None:
         for group in self._replaceable(wish):
-            if self._free_gpus() >= wish.size.n_ranks * wish.size.n_gpus:
+            if self._free_gpus(wish) >= wish.n_gpus:
                 return
             self._end(group)
 
     def _replaceable(self, wish: Wish) -> list[_Group]:
         """Idle groups that may be ended for a wish, the one that was used longest ago first."""
-        del wish
         now = self.clock()
         groups = [
             group
             for group in self._idle()
-            if now - group.made_at >= _TENURE_S or now - group.idle_since >= _SWITCH_IDLE_S
+            if group.may_be_on(wish.node_ids)
+            and (now - group.made_at >= _TENURE_S or now - group.idle_since >= _SWITCH_IDLE_S)
         ]
         return sorted(groups, key=lambda group: group.idle_since)
 
     def _idle(self) -> list[_Group]:
         return [group for group in self._groups.values() if group.holder is None]
 
-    def _free_gpus(self) -> int:
-        return self.count_gpus() - sum(group.n_gpus for group in self._groups.values())
+    def _free_gpus(self, wish: Wish) -> int:
+        taken = sum(group.n_gpus for group in self._groups.values() if group.may_be_on(wish.node_ids))
+        return self.count_gpus(wish.node_ids) - taken
 
     def _end(self, group: _Group) -> None:
         self._groups.pop(group.name, None)
         self.end_group(group.name, group.size.n_ranks)
-
-
-class WarmPoolActor:
-    """A `WarmPool` in a process of its own that every run of a cluster can ask; it watches the time itself.
-
-    Args:
-        prefix: of groups' names; what an earlier pool of this name left behind is ended.
-    """
-
-    def __init__(self, prefix: str) -> None:
-        import ray
-
-        from s2v_pipeline.cluster.rank_group import RankGroup, end_all_named
-
-        def end_group(name: str, n_ranks: int) -> None:
-            group = RankGroup.find(name, n_ranks)
-            if group is not None:
-                group.end()
-
-        end_all_named(prefix)
-        self._pool = WarmPool(
-            prefix,
-            count_gpus=lambda: int(ray.cluster_resources().get("GPU", 0)),  # type: ignore[no-untyped-call]
-            end_group=end_group,
-        )
-        self._lock = threading.Lock()
-        threading.Thread(target=self._tick, name="tick", daemon=True).start()
-
-    def ask(self, wish: Wish) -> None:
-        with self._lock:
-            self._pool.ask(wish)
-
-    def beat(self, ticket: str) -> Grant | None:
-        with self._lock:
-            return self._pool.beat(ticket)
-
-    def give_back(self, ticket: str, is_usable: bool) -> None:
-        with self._lock:
-            self._pool.give_back(ticket, is_usable=is_usable)
-
-    def leave(self) -> None:
-        with self._lock:
-            self._pool.leave()
-
-    def end_idle(self) -> int:
-        with self._lock:
-            return self._pool.end_idle()
-
-    def status(self) -> list[WarmState]:
-        with self._lock:
-            return self._pool.status()
-
-    def _tick(self) -> None:
-        while True:
-            time.sleep(_TICK_S)
-            with self._lock:
-                self._pool.tick()

@@ -14,12 +14,13 @@ from typing import Any, Self, cast
 
 from s2v_pipeline.cluster.executor import ResultT, SplitTask, Task, WarmKey
 from s2v_pipeline.cluster.gang import PLACEMENT_TIMEOUT_S, place, run_on
-from s2v_pipeline.cluster.gpu_demand import GpuError, check_gpus
+from s2v_pipeline.cluster.gpu_demand import GpuError, check_gpus, n_groups
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.rank_group import NAMESPACE, GroupSize, RankGroup
-from s2v_pipeline.cluster.task_results import POLL_S
+from s2v_pipeline.cluster.task_results import pause_s
 from s2v_pipeline.cluster.versions import own_versions
-from s2v_pipeline.cluster.warm_pool import Grant, WarmPoolActor, Wish
+from s2v_pipeline.cluster.warm_pool import Grant, Wish
+from s2v_pipeline.cluster.warm_pool_actor import WarmPoolActor
 from s2v_pipeline.errors import ClusterError, S2VError
 
 _log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 POOL_NAME = "s2v-warm-pool"
 _PING_TIMEOUT_S = 20.0  # a process that is there answers in milliseconds, on a machine that swaps in seconds
 _BEAT_S = 2.0
+GROWTH_TIMEOUT_S = 900.0  # a virtual machine and an image of several GB take minutes, a quota that is used up for ever
 _LETTERS = 12
 
 
@@ -43,6 +45,27 @@ def open_pool() -> Any:
     options: dict[str, Any] = {"num_cpus": 0, "name": name, "namespace": NAMESPACE, "lifetime": "detached"}
     options["get_if_exists"] = True
     return ray.remote(**options)(WarmPoolActor).remote(name)
+
+
+def ask_pool(ref: Any, interrupts: Interrupts) -> Any:
+    """What the pool answers; `ref` is the call's.
+
+    Raises:
+        ClusterError: the pool is gone.
+    """
+    import ray
+
+    asked_at = time.monotonic()
+    while not ray.wait([ref], timeout=0)[0]:
+        interrupts.sleep(pause_s(time.monotonic() - asked_at))
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayActorError as error:
+        raise ClusterError(
+            "the cluster's pool of workers must live",
+            got=str(error).splitlines()[0],
+            cure="Finished chunks are kept: run it again.",
+        ) from error
 
 
 class _Beating(Interrupts):
@@ -72,6 +95,8 @@ class WarmWorker:
         task_retries: times a task is redone.
         rank_timeout_s: after which ranks that wait for another give up.
         interrupts: end the waiting.
+        node_ids: hosts that a new group may be on, fastest first; () for any.
+        grow_to_gpus: that the cluster may be asked to have, all together; 0: it stays as it is.
 
     Raises:
         GpuError: no host of the cluster has so many GPUs.
@@ -88,12 +113,16 @@ class WarmWorker:
         task_retries: int,
         rank_timeout_s: float,
         interrupts: Interrupts,
+        node_ids: tuple[str, ...] = (),
+        grow_to_gpus: int = 0,
     ) -> None:
-        check_gpus(size.n_ranks * size.n_gpus)
+        check_gpus(size.n_ranks * size.n_gpus, grow_to_gpus)
         self._pool, self._run, self._warm, self._size = pool, run, warm, size
         self._idle_s, self._task_retries, self._rank_timeout_s = idle_s, task_retries, rank_timeout_s
         self._interrupts = interrupts
+        self._node_ids, self._grow_to_gpus = node_ids, grow_to_gpus
         self._last = ""
+        self._has_told = False
 
     def __enter__(self) -> Self:
         return self
@@ -127,6 +156,8 @@ class WarmWorker:
                     _is_split(task),
                     self._idle_s,
                     self._last,
+                    self._node_ids,
+                    self._grow_to_gpus,
                 )
             )
             group: RankGroup | None = None
@@ -138,6 +169,7 @@ class WarmWorker:
                 group = self._group(grant, beating)
                 if group is None:
                     continue  # an idle worker that had died or hung: nothing of this task was lost
+                self._pool.placed.remote(ticket, group.node_id)
                 result = run_on(group, task, self._rank_timeout_s, beating)
                 is_usable = True
                 return result
@@ -165,23 +197,34 @@ class WarmWorker:
 
     def _granted(self, ticket: str) -> Grant:
         """What the pool grants, waited for as long as it takes: others' chunks come first in turn."""
-        import ray
-
+        asked_at = time.monotonic()
         while True:
-            ref = self._pool.beat.remote(ticket)
-            while not ray.wait([ref], timeout=0)[0]:
-                self._interrupts.sleep(POLL_S)
-            try:
-                grant = cast("Grant | None", ray.get(ref))
-            except ray.exceptions.RayActorError as error:
-                raise ClusterError(
-                    "the cluster's pool of workers must live",
-                    got=str(error).splitlines()[0],
-                    cure="Finished chunks are kept: run it again.",
-                ) from error
+            grant = cast("Grant | None", ask_pool(self._pool.beat.remote(ticket), self._interrupts))
             if grant is not None:
                 return grant
-            self._interrupts.sleep(POLL_S)
+            if self._grow_to_gpus:
+                self._check_growth(time.monotonic() - asked_at)
+            self._interrupts.sleep(pause_s(time.monotonic() - asked_at))
+
+    def _check_growth(self, waited_s: float) -> None:
+        """See that the wait for a machine that the cluster does not have yet has an end.
+
+        Raises:
+            GpuError: none came.
+        """
+        n_gpus = self._size.n_ranks * self._size.n_gpus
+        if n_groups(n_gpus):
+            return
+        if not self._has_told:
+            _log.warning("no host of the cluster has %d GPU yet; its autoscaler is asked for one", n_gpus)
+            self._has_told = True
+        if waited_s > GROWTH_TIMEOUT_S:
+            raise GpuError(
+                f"the cluster must get a host with {n_gpus} GPU, as cluster.grow_to_gpus = {self._grow_to_gpus} says",
+                got=f"none within {GROWTH_TIMEOUT_S / 60:.0f} minutes",
+                cure="Look at the autoscaler (`ray status`): its kinds of hosts, its limits, what the provider has. "
+                "Finished chunks are kept: run it again.",
+            )
 
     def _group(self, grant: Grant, interrupts: Interrupts) -> RankGroup | None:
         """The processes of a grant; None where those that were there are no more."""
@@ -192,7 +235,7 @@ class WarmWorker:
                 found.end()
                 return None
             return found
-        group = RankGroup.ask(grant.size, is_foreign=True, name=grant.name)
+        group = RankGroup.ask(grant.size, is_foreign=True, name=grant.name, node_ids=self._node_ids)
         try:
             is_up = place(group, interrupts)
         except BaseException:

@@ -207,7 +207,7 @@ def chunk_latents(
         settings = settings_of(context, pipeline)
         requests = plan_requests(pipeline, settings, speech_inputs, audio_features, phoneme_alignments)
         tasks = latents_tasks(settings, requests, pipeline.store(), chunk_cache(pipeline), context.run.run_id)
-        chunks = run_tasks(context, executor, tasks, placement_of(settings, requests))
+        chunks = run_tasks(context, executor, tasks, placement_of(settings, requests, pipeline.store()))
         value = manifest_of("chunk_latents", settings, speech_inputs, requests, chunks)
     return dg.MaterializeResult(
         value=value,

@@ -25,7 +25,7 @@ from s2v_pipeline.clips.encoders import choose_encoder
 from s2v_pipeline.clips.label import label_stamp
 from s2v_pipeline.cluster.executor import WarmKey
 from s2v_pipeline.cluster.frame_counter import FrameCounter
-from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip
+from s2v_pipeline.cluster.tasks import GenerateChunk, RenderClip, gpu_fit
 from s2v_pipeline.cluster.versions import own_versions
 from s2v_pipeline.defs.resources import PipelineResource
 from s2v_pipeline.defs.running import Placement
@@ -195,8 +195,11 @@ def encoder_of(settings: Settings) -> str:
     return choose_encoder(settings.video.codec, settings.video.bit_depth, settings.cluster.video_encoder)
 
 
-def placement_of(settings: Settings, requests: Sequence[ChunkRequest]) -> Placement:
-    """Where latents are made: several GPUs may make a chunk together, and workers several segments at the same time."""
+def placement_of(settings: Settings, requests: Sequence[ChunkRequest], store: ArtifactStore | None = None) -> Placement:
+    """Where latents are made: several GPUs may make a chunk together, and workers several segments at the same time.
+
+    With the store, GPUs of hosts are chosen by what chunks took before.
+    """
     profile = generator_profile(settings.generation.generator)
     at_once = settings.cluster.segments_at_once
     return Placement(
@@ -205,15 +208,19 @@ def placement_of(settings: Settings, requests: Sequence[ChunkRequest]) -> Placem
         most_workers=profile.most_workers(settings) if at_once is None else at_once,
         n_gpus=profile.n_gpus(settings),
         warm=_warm_key(spec_of(settings)) if profile.ONE_WORKER else None,
+        fit=gpu_fit(spec_of(settings), requests, store, profile.n_gpus(settings)) if store and requests else None,
     )
 
 
 def placement_of_clips(settings: Settings, tasks: Sequence[RenderClip]) -> Placement:
     """Where clips are rendered: one GPU decodes them, of each segment; none is needed where all were encoded ahead."""
-    latents = placement_of(settings, [task.request for task in tasks])
+    requests = [task.request for task in tasks]
+    latents = placement_of(settings, requests)
     if latents.n_gpus and all(task.is_made() for task in tasks):
         return Placement(in_order=latents.in_order)
-    return replace(latents, n_gpus=min(1, latents.n_gpus))
+    n_gpus = min(1, latents.n_gpus)
+    fit = gpu_fit(spec_of(settings), requests, tasks[0].store, n_gpus) if tasks else None
+    return replace(latents, n_gpus=n_gpus, fit=fit)
 
 
 def _warm_key(spec: GeneratorSpec) -> WarmKey:

@@ -20,7 +20,7 @@ from dagster_shared.error import SerializableErrorInfo
 from s2v_pipeline.artifacts import ArtifactStore
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.cluster.chunk_place import NOT_READ, NOT_WRITTEN
-from s2v_pipeline.cluster.executor import ChunkExecutor, Task, WarmKey
+from s2v_pipeline.cluster.executor import ChunkExecutor, Fit, Task, WarmKey
 from s2v_pipeline.cluster.frame_counter import FrameCounter
 from s2v_pipeline.defs.chunk_events import ChunkEvents
 from s2v_pipeline.errors import AlignmentError, InputError, S2VError, SettingsError, WeightsError
@@ -149,6 +149,7 @@ class Placement:
     most_workers: int | None = None
     n_gpus: int = 0
     warm: WarmKey | None = None
+    fit: Fit | None = None
 
 
 def run_tasks(
@@ -200,6 +201,7 @@ def run_tasks(
         most_workers=placement.most_workers,
         n_gpus=placement.n_gpus,
         warm=placement.warm,
+        fit=placement.fit,
     )
     for straggler in stragglers(chunks):
         context.log.warning("%s", straggler)

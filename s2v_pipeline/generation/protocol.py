@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from s2v_pipeline.chunks.manifest import GpuUse
 from s2v_pipeline.chunks.request import ChunkRequest
 from s2v_pipeline.media import FrameBatch
 from s2v_pipeline.timebase import FrameSpan
@@ -45,6 +46,7 @@ class GeneratedChunk:
         notes: what people should know about how they were made, such as an approximation for want of memory.
         timings_s: (part, seconds) of the work, such as ("denoise", 41.2), for those who look where the time went; they
             have no share in the chunk's file.
+        gpu_use: memory of the GPU that it was made on; likewise.
         pixels: (frames, height, width, 3) uint8, where the generator had to decode the frames anyway.
     """
 
@@ -54,6 +56,7 @@ class GeneratedChunk:
     notes: tuple[str, ...] = ()
     timings_s: tuple[tuple[str, float], ...] = ()
     pixels: NDArray[np.uint8] | None = None
+    gpu_use: GpuUse | None = None
 
 
 @runtime_checkable

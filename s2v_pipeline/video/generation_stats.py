@@ -7,7 +7,7 @@ the parts of a chunk (cluster.tasks).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -122,6 +122,7 @@ def _of_stage(manifest: ChunkManifest) -> dict[str, Any]:
                 "parts_s": {name: round(seconds, 3) for name, seconds in chunk.timings_s},
                 "worker": chunk.worker,
                 "gpus": list(chunk.gpus),
+                "gpu_memory": None if chunk.gpu_use is None else asdict(chunk.gpu_use),
                 "retries": chunk.retries,
             }
             for chunk in manifest.chunks

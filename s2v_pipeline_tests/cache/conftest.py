@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,15 +35,37 @@ def fresh() -> Iterator[None]:
     forget()
 
 
-@pytest.fixture(params=["folder", "file", "memory"])
+@pytest.fixture(params=["folder", "file", "memory", pytest.param("s3", marks=pytest.mark.soak)])
 def cache(request: pytest.FixtureRequest, tmp_path: Path) -> ChunkCache:
-    """An empty cache in a folder, under a file:// URL, in an object store."""
+    """An empty cache in a folder, under a file:// URL, in an object store, behind S3's protocol."""
     urls = {
-        "folder": str(tmp_path / "cache"),
-        "file": (tmp_path / "cache").as_uri(),
-        "memory": "memory://bucket/cache",
+        "folder": lambda: str(tmp_path / "cache"),
+        "file": lambda: (tmp_path / "cache").as_uri(),
+        "memory": lambda: "memory://bucket/cache",
+        "s3": lambda: f"s3://{request.getfixturevalue('s3_bucket')}/cache",
     }
-    return ChunkCache(urls[request.param], patience_s=5)
+    return ChunkCache(urls[request.param](), patience_s=5)
+
+
+@pytest.fixture
+def s3_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty bucket of a server on this machine that speaks S3's protocol (`pip install s3fs moto[s3,server]`)."""
+    moto = pytest.importorskip("moto.server", reason="a server of S3's protocol is needed: pip install moto[s3,server]")
+    s3fs = pytest.importorskip("s3fs", reason="fsspec's client of S3 is needed: pip install s3fs")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("NO_PROXY", host)
+    s3fs.S3FileSystem.clear_instance_cache()
+    bucket = f"s2v-{uuid.uuid4().hex}"  # the server's buckets outlive it in this process
+    s3fs.S3FileSystem().mkdir(bucket)
+    yield bucket
+    server.stop()
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -96,7 +98,7 @@ class ThreadWorker:
             raise ZeroDivisionError(f"{task.label} is refused")
         while result == self.of.stuck:
             self.interrupts.sleep(0.01)
-        time.sleep(0.02)
+        time.sleep(0.05)  # longer than a thread takes to start
         with self.of.lock:
             self.of.done.setdefault(self.number, []).append(result)  # type: ignore[arg-type]
         return result
@@ -174,26 +176,70 @@ def test_an_interrupt_ends_all_of_them() -> None:
 
 
 @pytest.fixture
-def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[GenerateChunk]:
-    """Three segments of two, one and three chunks."""
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("s2v_pipeline.generation.registry._GENERATORS", dict(chained_generator.known_generators()))
     chained_generator.register()
-    picture = tmp_path / "framed.png"
+
+
+@pytest.fixture(scope="module")
+def two_processes() -> Iterator[RayExecutor]:
+    executor = RayExecutor(ClusterSettings(num_cpus=2, task_retries=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ray.init", chained_generator.init_with_hook())
+        executor.info()
+    yield executor
+    executor.stop()
+
+
+def make_tasks(folder: Path, n_frames: int, cuts: tuple[int, ...]) -> list[GenerateChunk]:
+    picture = folder / "framed.png"
     Image.new("RGB", (32, 32), (90, 80, 70)).save(picture)
-    frame = np.arange(48)
+    frame = np.arange(n_frames)
     requests = build_requests(
         VideoRequest("anna", Fraction(16), 32, 32, 3, "", FileRef(picture, file_sha256(picture)), 0, 0),
-        plan_chunks(48, chunk_frames=9, cuts=(15, 22)),
+        plan_chunks(n_frames, chunk_frames=9, cuts=cuts),
         phonemes=pd.DataFrame(columns=list(PHONEME_COLUMNS)),
         features=pd.DataFrame({"frame": frame, **dict.fromkeys(FEATURE_COLUMNS[1:], 0.0)}),
         context_s=chained_generator.CONTEXT_S,
         with_tables=False,
-        sound=Waveform(np.random.default_rng(4).normal(0, 0.1, 48_000).astype(np.float32), 16_000),
+        sound=Waveform(np.random.default_rng(4).normal(0, 0.1, 1000 * n_frames).astype(np.float32), 16_000),
         chained=True,
     )
     before = keys_before(requests, "chained 1")
-    spec, store = GeneratorSpec(chained_generator.NAME), ArtifactStore(tmp_path / "artifacts")
+    spec, store = GeneratorSpec(chained_generator.NAME), ArtifactStore(folder / "artifacts")
     return [GenerateChunk(spec, request, store, key) for request, key in zip(requests, before, strict=True)]
+
+
+@dataclass(frozen=True)
+class SlowOnOne:
+    """A chunk that takes long in one process, the first that takes one.
+
+    Attributes:
+        chunk: what is done.
+        mark: names the process.
+        more_s: how much longer it takes.
+    """
+
+    chunk: GenerateChunk
+    mark: Path
+    more_s: float
+
+    @property
+    def label(self) -> str:
+        return self.chunk.label
+
+    @property
+    def n_frames(self) -> int:
+        return self.chunk.n_frames
+
+    def run(self) -> ChunkFile:
+        began_at = time.monotonic()
+        with contextlib.suppress(FileExistsError), self.mark.open("x") as file:
+            file.write(str(os.getpid()))
+        if self.mark.read_text() == str(os.getpid()):
+            time.sleep(self.more_s)
+        file_ = self.chunk.run()
+        return replace(file_, seconds_s=time.monotonic() - began_at)
 
 
 def content(task: GenerateChunk, file: ChunkFile) -> list[bytes]:
@@ -202,29 +248,53 @@ def content(task: GenerateChunk, file: ChunkFile) -> list[bytes]:
 
 
 @pytest.mark.slow
-def test_two_processes_make_the_bytes_of_one(
-    tasks: list[GenerateChunk], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("known")
+def test_two_processes_make_the_bytes_of_one(two_processes: RayExecutor, tmp_path: Path) -> None:
+    """Three segments of two, one and three chunks."""
+    tasks = make_tasks(tmp_path, 48, cuts=(15, 22))
     assert [task.request.frames.start_frame for task in tasks] == [0, 9, 15, 22, 31, 40]
     starts = tuple(index for index, task in enumerate(tasks) if not task.previous_key)
     assert starts == (0, 2, 3)
     here = [replace(task, store=ArtifactStore(tmp_path / "here")) for task in tasks]
     wanted = [content(task, task.run()) for task in here]
-    monkeypatch.setattr("ray.init", chained_generator.init_with_hook())
-    executor = RayExecutor(ClusterSettings(num_cpus=2, task_retries=1))
-    try:
-        files = executor.run(tasks, lambda _: None, in_order=True, chain_starts=starts)
-        assert [content(task, file) for task, file in zip(tasks, files, strict=True)] == wanted
-        by_chain = [{file.worker for file in files[first:stop]} for first, stop in ((0, 2), (2, 3), (3, 6))]
-        assert [len(workers) for workers in by_chain] == [1, 1, 1]
-        assert by_chain[0] != by_chain[2]
+    files = two_processes.run(tasks, lambda _: None, in_order=True, chain_starts=starts)
+    assert [content(task, file) for task, file in zip(tasks, files, strict=True)] == wanted
+    by_chain = [{file.worker for file in files[first:stop]} for first, stop in ((0, 2), (2, 3), (3, 6))]
+    assert by_chain[0] != by_chain[2]
 
-        # Two chunks are lost: they alone are made again, each from the carry that is there, and are what they were.
-        for index in (1, 4):
-            tasks[index].store.path("chunk_latents", "anna", files[index].part).unlink()
-        again = executor.run(tasks, lambda _: None, in_order=True, chain_starts=starts, most_workers=1)
-        assert [file.index for file in again if file.made] == [1, 4]
-        assert len({file.worker for file in again}) == 1
-        assert [content(task, file) for task, file in zip(tasks, again, strict=True)] == wanted
-    finally:
-        executor.stop()
+    # Two chunks are lost: they alone are made again, each from the carry that is there, and are what they were.
+    for index in (1, 4):
+        tasks[index].store.path("chunk_latents", "anna", files[index].part).unlink()
+    again = two_processes.run(tasks, lambda _: None, in_order=True, chain_starts=starts, most_workers=1)
+    assert [file.index for file in again if file.made] == [1, 4]
+    assert len({file.worker for file in again}) == 1
+    assert [content(task, file) for task, file in zip(tasks, again, strict=True)] == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("known")
+def test_a_slow_process_gets_as_much_as_it_can_do(two_processes: RayExecutor, tmp_path: Path) -> None:
+    tasks = make_tasks(tmp_path, 72, cuts=(36,))
+    here = [replace(task, store=ArtifactStore(tmp_path / "here")) for task in tasks]
+    wanted = [content(task, task.run()) for task in here]
+    slowed = [SlowOnOne(task, tmp_path / "slow", 5 * chained_generator.CHUNK_TIME_S) for task in tasks]
+    began_at, ends_s = 0.0, list[float]()
+
+    def on_done(file: ChunkFile) -> None:
+        nonlocal began_at
+        now = time.monotonic()
+        began_at = began_at or now - file.seconds_s  # processes start before
+        ends_s.append(now - began_at)
+
+    files = two_processes.run(slowed, on_done, in_order=True, chain_starts=(0, 4))
+    slow_pid = (tmp_path / "slow").read_text()
+    took_s: dict[bool, list[float]] = {True: [], False: []}
+    for file in files:
+        took_s[file.worker.endswith(f":{slow_pid}")].append(file.seconds_s)
+    slow_s, fast_s = (sum(took_s[is_slow]) / len(took_s[is_slow]) for is_slow in (True, False))
+    halves_s, ideal_s = len(tasks) / 2 * slow_s, len(tasks) / (1 / slow_s + 1 / fast_s)
+    assert len(took_s[False]) > len(took_s[True])
+    assert ends_s[-1] < 0.8 * halves_s
+    # The slow process's chunk in the middle of which the other one becomes free cannot be taken from it.
+    assert ends_s[-1] < ideal_s + slow_s + 1
+    assert [content(task, file) for task, file in zip(tasks, files, strict=True)] == wanted

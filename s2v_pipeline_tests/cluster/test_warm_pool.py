@@ -13,6 +13,7 @@ class World:
     """A cluster of some GPUs, in which time passes as the test says."""
 
     n_gpus: int = 1
+    by_node: dict[str, int] = field(default_factory=dict)
     now: float = 0.0
     ended: list[str] = field(default_factory=list)
     n_asked: int = 0
@@ -20,17 +21,28 @@ class World:
     def pool(self) -> WarmPool:
         return WarmPool(
             "pool",
-            count_gpus=lambda: self.n_gpus,
+            count_gpus=lambda node_ids: sum(self.by_node[each] for each in node_ids) if node_ids else self.n_gpus,
             end_group=lambda name, n_ranks: self.ended.append(f"{name}/{n_ranks}"),
             clock=lambda: self.now,
         )
 
     def ask(
-        self, pool: WarmPool, run: str, key: str = "model", *, n: int = 1, is_split: bool = True, idle_s: float = 600
+        self,
+        pool: WarmPool,
+        run: str,
+        key: str = "model",
+        *,
+        n: int = 1,
+        is_split: bool = True,
+        idle_s: float = 600,
+        on: tuple[str, ...] = (),
+        grow_to: int = 0,
     ) -> str:
         self.n_asked += 1
         ticket = f"{run} {self.n_asked}"
-        pool.ask(Wish(ticket, run, key, "generator", GroupSize(n, 1), is_split, idle_s))
+        pool.ask(
+            Wish(ticket, run, key, "generator", GroupSize(n, 1), is_split, idle_s, node_ids=on, grow_to_gpus=grow_to)
+        )
         return ticket
 
 
@@ -184,3 +196,78 @@ def test_of_no_time_they_end_with_their_run() -> None:
     assert len(pool.status()) == 1, "the run's next step may want it"
     pool.leave()
     assert pool.status() == []
+
+
+def test_gpus_of_hosts_that_are_too_small_are_no_room() -> None:
+    world = World(n_gpus=3, by_node={"large": 1, "small": 2})
+    pool = world.pool()
+    first = granted(pool, world.ask(pool, "a", on=("large",)))
+    assert first.is_new
+    second = world.ask(pool, "b", "other", on=("large",))
+    assert pool.beat(second) is None, "two GPUs are free, but where it does not fit"
+    assert granted(pool, world.ask(pool, "c", "small model")).is_new
+
+
+def test_a_group_counts_where_it_is_and_until_that_is_known_where_it_may_be() -> None:
+    world = World(n_gpus=2, by_node={"large": 1, "small": 1})
+    pool = world.pool()
+    anywhere = world.ask(pool, "a", "small model")
+    granted(pool, anywhere)
+    wanting = world.ask(pool, "b", on=("large",))
+    assert pool.beat(wanting) is None, "it may be there"
+    pool.placed(anywhere, "small")
+    assert granted(pool, wanting).is_new
+
+
+def test_only_what_is_in_the_way_is_ended_and_the_fastest_idle_one_is_used() -> None:
+    world = World(n_gpus=2, by_node={"fast": 1, "slow": 1})
+    pool = world.pool()
+    tickets = {node: world.ask(pool, node, on=(node,)) for node in ("slow", "fast")}
+    names = {node: granted(pool, ticket).name for node, ticket in tickets.items()}
+    for node, ticket in tickets.items():
+        pool.placed(ticket, node)
+        pool.give_back(ticket, is_usable=True)
+    assert granted(pool, world.ask(pool, "next", on=("fast", "slow"))).name == names["fast"]
+    world.now = 100.0
+    assert granted(pool, world.ask(pool, "other", "other", on=("slow",))).is_new
+    assert world.ended == [f"{names['slow']}/1"]
+
+
+def test_a_wish_that_has_waited_lets_the_cluster_grow_as_far_as_it_may() -> None:
+    world = World(n_gpus=1)
+    pool = world.pool()
+    first = world.ask(pool, "first", grow_to=2)
+    granted(pool, first)
+    world.ask(pool, "second", grow_to=2)
+    world.ask(pool, "third", grow_to=2)
+    assert pool.wanted() == [GroupSize(1, 1)]  # what is there
+    world.now = 11.0
+    assert pool.wanted() == [GroupSize(1, 1)] * 2  # not three: two GPUs are allowed
+
+
+def test_a_cluster_without_a_gpu_grows_by_what_is_wished() -> None:
+    world = World(n_gpus=0)
+    pool = world.pool()
+    ticket = world.ask(pool, "first", n=2, grow_to=4)
+    world.now = 11.0
+    assert pool.wanted() == [GroupSize(2, 1)]
+    world.n_gpus = 2
+    assert granted(pool, ticket).is_new
+    assert pool.wanted() == [GroupSize(2, 1)]
+
+
+def test_nothing_is_wanted_of_a_cluster_that_is_to_stay_as_it_is() -> None:
+    world = World(n_gpus=0)
+    pool = world.pool()
+    world.ask(pool, "first")
+    world.now = 11.0
+    assert pool.wanted() == []
+
+
+def test_when_nobody_works_or_waits_the_cluster_may_shrink() -> None:
+    world = World(n_gpus=1)
+    pool = world.pool()
+    ticket = world.ask(pool, "first", grow_to=2)
+    granted(pool, ticket)
+    pool.give_back(ticket, is_usable=True)
+    assert pool.wanted() == []

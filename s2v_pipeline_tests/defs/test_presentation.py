@@ -102,7 +102,7 @@ def test_each_chunk_is_in_the_log_of_the_run(made_sample: MadeSample) -> None:
     messages = [
         entry.user_message
         for entry in made_sample.instance.all_logs(made_sample.outcome.run_id)
-        if entry.step_key == "rendered_clips" and entry.user_message.startswith("chunk ")
+        if entry.step_key == "rendered_clips" and re.match(r"chunk \d+ \(frames ", entry.user_message)
     ]
     n_chunks = shown(made_sample, "rendered_clips")["chunks"].value
     assert len(messages) == n_chunks

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from fractions import Fraction
 
 import pytest
 
-from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest
+from s2v_pipeline.chunks.manifest import ChunkFile, ChunkManifest, GpuUse
 from s2v_pipeline.timebase import FrameSpan
 from s2v_pipeline.video.generation_stats import RunTimes, generation_stats
 from s2v_pipeline.video.stragglers import stragglers
@@ -65,10 +66,13 @@ def test_what_was_found_or_says_too_little_is_none() -> None:
 
 
 def test_they_are_in_the_statistics() -> None:
-    chunks = (chunk(0, 10), chunk(1, 10), chunk(2, 25), chunk(3, 10))
+    use = GpuUse("NVIDIA L40", "text_encoder", 48, 40, None, 39)
+    chunks = (replace(chunk(0, 10), gpu_use=use), chunk(1, 10), chunk(2, 25), chunk(3, 10))
     manifest = ChunkManifest("sample", "chunk_latents", "slow", "print", Fraction(16), 64, 64, (), (), chunks)
     times = RunTimes("run", 0, 1, 60, {"chunk_latents": 55})
     document = json.loads(json.dumps(generation_stats(times, [manifest], video_s=Fraction(20))))
     assert document["chunk_stages"]["chunk_latents"]["stragglers"] == [
         {"chunk": 2, "worker": "host:2", "device": "CPU", "seconds": 25.0, "usual_seconds": 10.0, "times": 2.5}
     ]
+    memory = [each["gpu_memory"] for each in document["chunk_stages"]["chunk_latents"]["chunks"]]
+    assert memory == [asdict(use), None, None, None]

@@ -54,7 +54,8 @@ def pixels_from_frames(frames: NDArray[np.uint8]) -> Tensor:
 def frames_from_pixels(pixels: Tensor) -> NDArray[np.uint8]:
     """(3, n, height, width) in -1..1 -> (n, height, width, 3) uint8, rounded to the nearest."""
     scaled = pixels.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(scaled.permute(1, 2, 3, 0).cpu().numpy())
+    # Put in order before it is copied: a GPU does that in a millisecond, NumPy in a quarter of a second for 80 frames.
+    return scaled.permute(1, 2, 3, 0).contiguous().cpu().numpy()
 
 
 def encode_portrait(vae: WanVae, portrait: NDArray[np.uint8], tiling: Tiling | None = None) -> Tensor:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,16 +21,19 @@ from torch import Tensor
 
 from s2v_pipeline.artifacts import content_key
 from s2v_pipeline.chunks.request import ChunkRequest
-from s2v_pipeline.errors import GenerationError
+from s2v_pipeline.errors import GenerationError, WeightsError
 from s2v_pipeline.generation.framed_portrait import read_portrait
+from s2v_pipeline.generation.gpu_needs import GpuFit
 from s2v_pipeline.generation.protocol import Carry, GeneratedChunk
 from s2v_pipeline.generation.spec import GeneratorSpec
 from s2v_pipeline.generation.wan_s2v.checkpoint import find_checkpoint, read_transformer_config
 from s2v_pipeline.generation.wan_s2v.clips_of_video import MOTION_FRAMES, continued_motion, frames_from_pixels
 from s2v_pipeline.generation.wan_s2v.clock import tail_frames
+from s2v_pipeline.generation.wan_s2v.device_memory import memory_suffices
 from s2v_pipeline.generation.wan_s2v.fingerprints import file_fingerprint, weights_fingerprint
 from s2v_pipeline.generation.wan_s2v.loading import parse_loras, weights_folder
 from s2v_pipeline.generation.wan_s2v.models import LoadedModels
+from s2v_pipeline.generation.wan_s2v.noted_needs import NotedNeeds
 from s2v_pipeline.generation.wan_s2v.pipeline import NEGATIVE_PROMPT
 from s2v_pipeline.generation.wan_s2v.profile import FIRST_FRAMES_DROPPED, FPS
 from s2v_pipeline.generation.wan_s2v.ranks import join_ranks
@@ -55,6 +59,7 @@ _log = logging.getLogger(__name__)
 CODE_VERSION = "wan_s2v 1"
 """Raised whenever the same request would give other pixels."""
 
+_LOADING = "models and prompt"
 _MAX_BATCH_BYTES = 60_000_000
 _SEED_BITS = 63  # torch's generators take signed 64-bit seeds
 _TAIL_FRAMES = tail_frames("aligned")
@@ -76,7 +81,9 @@ class WanGenerator:
         self._settings = settings
         self._checkpoint = find_checkpoint(weights_folder(settings))
         self._config = read_transformer_config(self._checkpoint.transformer_config)
-        self._models = LoadedModels(settings, self._checkpoint, self._config)
+        depends_on = settings.model_dump(include={"attention", "split", "steps", "step_cache"})
+        self._needs = NotedNeeds({**depends_on, "code": f"{CODE_VERSION} {torch.__version__}"})
+        self._models = LoadedModels(settings, self._checkpoint, self._config, self._needs)
         self._sampling = Sampling(
             steps=settings.steps,
             solver=settings.solver,
@@ -113,7 +120,7 @@ class WanGenerator:
             WeightsError: the model is damaged or does not fit the GPU.
         """
         check_request(request, carry)
-        with self._at_work:
+        with self._at_work, memory_suffices(self._models.ran_out):
             parts = _Parts()
             # 1. models, portrait and prompts
             n_generated = generated_frames(request)
@@ -125,7 +132,7 @@ class WanGenerator:
                 request.prompt,
                 self._negative_prompt() if self._sampling.is_guided else None,
             )
-            parts.end("models and prompt")
+            parts.end(_LOADING)
             # 2. noise, sound, what it continues
             noise = make_noise(
                 request.seed >> (64 - _SEED_BITS),
@@ -158,6 +165,8 @@ class WanGenerator:
                 key = request.key(self.fingerprint, "" if carry is None else carry.key)
                 next_carry = Carry(key, {MOTION: _array(next_motion)})
                 parts.end("encode what the next chunk continues")
+            work_s = sum(seconds for part, seconds in parts.seconds_s if part != _LOADING)
+            gpu_use = self._models.took(work_s / n_generated)
         return GeneratedChunk(
             request.frames,
             {VIDEO: _array(latents), CONTEXT: _array(context)},
@@ -165,6 +174,7 @@ class WanGenerator:
             self._models.notes,
             parts.seconds_s,
             frames_from_pixels(shown),
+            gpu_use,
         )
 
     def decode(self, request: ChunkRequest, chunk: GeneratedChunk) -> Iterator[FrameBatch]:
@@ -174,7 +184,7 @@ class WanGenerator:
             GenerationError: the latents do not fit the request.
         """
         check_chunk(request, chunk)
-        with self._at_work:
+        with self._at_work, memory_suffices(self._models.ran_out):
             n_latents = generated_frames(request) // LATENT_FRAMES
             self._models.vae_for(request.width_px, request.height_px, n_latents)
             pixels = self._models.decode(_latents(chunk.latents[CONTEXT]), _latents(chunk.latents[VIDEO]))
@@ -182,6 +192,25 @@ class WanGenerator:
         n_batch = max(1, _MAX_BATCH_BYTES // shown[0].nbytes)
         for start in range(0, len(shown), n_batch):
             yield FrameBatch(shown[start : start + n_batch].copy(), request.fps, request.frames.start_frame + start)
+
+    def keep_needs_in(self, folder: Path) -> None:
+        """See `UsesGpu`."""
+        self._needs.keep_in(folder)
+
+    def fit(self, requests: Sequence[ChunkRequest], n_ranks: int, gpu: str, total_bytes: int) -> GpuFit | None:
+        """See `UsesGpu`: level 1 streams layers, 2 works in tiles, 3 does both."""
+        longest = max(requests, key=generated_frames)
+        demand = self._models.demand(
+            longest.width_px, longest.height_px, generated_frames(longest) // LATENT_FRAMES, "cuda"
+        )
+        try:
+            plan = self._models.plan_on(gpu, total_bytes, n_ranks, demand)
+        except WeightsError:
+            return None
+        # The text encoder on the CPU costs seconds a video, which is nothing to choose a host by.
+        level = (plan.offload == "layers") + 2 * plan.is_tiled
+        s_per_frame = self._needs.s_per_frame(demand, n_ranks, gpu, plan.way)
+        return GpuFit(level, plan.way, plan.n_bytes, plan.measured_bytes is not None, s_per_frame)
 
     def _negative_prompt(self) -> str:
         chosen = self._settings.negative_prompt

@@ -1,7 +1,7 @@
 """What a video needs of a GPU's memory, before anything is loaded.
 
-Belongs here: the estimate, choosing what waits in host memory, refusing what cannot fit.
-Does not belong here: moving anything (loading, layer_streaming).
+Belongs here: the estimate, choosing what waits in host memory by it or by what was measured, refusing what cannot fit.
+Does not belong here: moving anything (loading, layer_streaming), measuring (device_memory, noted_needs).
 
 Weights are counted from the configuration. What a forward and the VAE need besides was measured on one H100 with the
 14B configuration (docs/benchmarks.md) and grows with tokens and pixels.
@@ -9,10 +9,13 @@ Weights are counted from the configuration. What a forward and the VAE need besi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from s2v_pipeline.errors import WeightsError
+from s2v_pipeline.generation.gpu_needs import GIB, NotedNeed
 from s2v_pipeline.generation.wan_s2v.checkpoint import TransformerConfig, expected_tensors
 from s2v_pipeline.generation.wan_s2v.layer_streaming import N_SLOTS
 from s2v_pipeline.generation.wan_s2v.precision import runs_every_step
@@ -20,7 +23,6 @@ from s2v_pipeline.generation.wan_s2v.transformer import keeps_float32
 
 Offload = Literal["none", "text_encoder", "layers"]
 
-GIB = 2**30
 # Bytes of activations for each token and channel, measured: compiled pieces keep fewer intermediate results.
 _COMPILED_BYTES, _EAGER_BYTES = 30, 49
 _SPEECH_ENCODER_BYTES = 1.4 * GIB  # wav2vec2-large in float32 and its activations for 21 s
@@ -66,9 +68,12 @@ class MemoryPlan:
     Attributes:
         offload: what waits in host memory.
         is_tiled: whether the VAE works in tiles.
-        n_bytes: the estimated peak on the device.
+        n_bytes: the expected peak on the device: measured where it was, else estimated.
         available_bytes: of the device.
-        needs_bytes: (offload, tiled) -> estimated peak, of all ways.
+        needs_bytes: (way, expected peak) of all ways.
+        estimated_bytes: of this way.
+        measured_bytes: of this way; None where no chunk was made so.
+        held_bytes: of the measured ones by the process' allocator.
     """
 
     offload: Offload
@@ -76,6 +81,22 @@ class MemoryPlan:
     n_bytes: int
     available_bytes: int
     needs_bytes: tuple[tuple[str, int], ...]
+    estimated_bytes: int = 0
+    measured_bytes: int | None = None
+    held_bytes: int = 0
+
+    @property
+    def way(self) -> str:
+        """How it is met, in words."""
+        return way_name(self.offload, is_tiled=self.is_tiled)
+
+
+def way_name(offload: Offload, *, is_tiled: bool) -> str:
+    """A way to load, in words."""
+    return f"{offload}{', tiled VAE' if is_tiled else ''}"
+
+
+_NOTHING: Mapping[str, NotedNeed] = MappingProxyType({})
 
 
 def plan_memory(
@@ -84,8 +105,18 @@ def plan_memory(
     *,
     offload: Literal["auto", "none", "text_encoder", "layers"] = "auto",
     tiling: Literal["auto", "on", "off"] = "auto",
+    noted: Mapping[str, NotedNeed] = _NOTHING,
 ) -> MemoryPlan:
     """The fastest way that fits, or the one that is asked for if it fits.
+
+    Tiles change pixels, which must not depend on what was measured between two chunks of a video: the estimate alone
+    chooses them, or memory that ran out without. What is measured chooses what waits in host memory.
+
+    Args:
+        demand: what is asked for.
+        available_bytes: of the device.
+        offload, tiling: what the settings allow.
+        noted: by `way_name`, what ways need that were tried before.
 
     Raises:
         WeightsError: nothing that the settings allow fits; the message says what would.
@@ -94,12 +125,34 @@ def plan_memory(
     tilings = {"auto": (False, True), "on": (True,), "off": (False,)}[tiling]
     # Tiles change pixels; what only takes longer comes before them.
     ways: tuple[tuple[Offload, bool], ...] = tuple((each, is_tiled) for is_tiled in tilings for each in offloads)
-    needs = {way: estimate_bytes(demand, offload=way[0], is_tiled=way[1]) for way in ways}
-    named = tuple((f"{each}{', tiled VAE' if is_tiled else ''}", needs[each, is_tiled]) for each, is_tiled in ways)
-    for way in ways:
-        if needs[way] <= available_bytes:
-            return MemoryPlan(way[0], way[1], needs[way], available_bytes, named)
-    least = min(estimate_bytes(demand, offload="layers", is_tiled=True), *needs.values())
+    estimates = {way: estimate_bytes(demand, offload=way[0], is_tiled=way[1]) for way in ways}
+    known = {way: noted.get(way_name(way[0], is_tiled=way[1]), NotedNeed(0, 0, 0)) for way in ways}
+    needs = {way: known[way].n_bytes or estimates[way] for way in ways}
+    named = tuple((way_name(each, is_tiled=is_tiled), needs[each, is_tiled]) for each, is_tiled in ways)
+    fitting = [way for way in ways if needs[way] <= available_bytes]
+    chosen = None
+    for is_tiled in tilings:
+        ran_out = {way for way in ways if known[way].short_bytes > available_bytes}
+        expected = [
+            way for way in ways if way[1] == is_tiled and estimates[way] <= available_bytes and way not in ran_out
+        ]
+        if chosen is None and expected:
+            # Where allocators elsewhere held more than there is here, what is estimated to fit is tried.
+            chosen = next((way for way in fitting if way[1] == is_tiled), expected[-1])
+    chosen = chosen or next(iter(fitting), None)
+    if chosen is not None:
+        need = known[chosen]
+        return MemoryPlan(
+            *chosen,
+            needs[chosen],
+            available_bytes,
+            named,
+            estimated_bytes=estimates[chosen],
+            measured_bytes=need.n_bytes or None,
+            held_bytes=need.held_bytes,
+        )
+    smallest = noted.get(way_name("layers", is_tiled=True), NotedNeed(0, 0, 0)).n_bytes
+    least = min(smallest or estimate_bytes(demand, offload="layers", is_tiled=True), *needs.values())
     if least <= available_bytes:
         cure = "Set wan.offload = 'auto' and wan.vae_tiling = 'auto'."
     else:

@@ -17,9 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from s2v_pipeline.chunks.manifest import GpuUse
 from s2v_pipeline.errors import WeightsError
+from s2v_pipeline.generation.gpu_needs import GIB
 from s2v_pipeline.generation.wan_s2v.checkpoint import Checkpoint, TransformerConfig
 from s2v_pipeline.generation.wan_s2v.clips_of_video import VideoTerms, decode_clip
+from s2v_pipeline.generation.wan_s2v.device_memory import read_memory, start_peak, usable_memory
 from s2v_pipeline.generation.wan_s2v.loading import (
     DTYPES,
     choose_device,
@@ -27,7 +30,8 @@ from s2v_pipeline.generation.wan_s2v.loading import (
     load_transformer,
     load_vae,
 )
-from s2v_pipeline.generation.wan_s2v.memory import GIB, Demand, MemoryPlan, Offload, plan_memory
+from s2v_pipeline.generation.wan_s2v.memory import Demand, MemoryPlan, Offload, plan_memory
+from s2v_pipeline.generation.wan_s2v.noted_needs import NotedNeeds
 from s2v_pipeline.generation.wan_s2v.pipeline import WanSpeechToVideoPipeline
 from s2v_pipeline.generation.wan_s2v.ranks import WHOLE, Division, joined_ranks
 from s2v_pipeline.generation.wan_s2v.shards import read_header
@@ -49,9 +53,18 @@ class LoadedModels:
     Args:
         settings: of the generator.
         checkpoint, config: where the weights lie, and of which transformer.
+        needs: what was measured before; None for estimates alone.
     """
 
-    def __init__(self, settings: WanSettings, checkpoint: Checkpoint, config: TransformerConfig) -> None:
+    def __init__(
+        self,
+        settings: WanSettings,
+        checkpoint: Checkpoint,
+        config: TransformerConfig,
+        needs: NotedNeeds | None = None,
+    ) -> None:
+        self._needs = needs if needs is not None else NotedNeeds({})
+        self._planned: tuple[Demand, MemoryPlan] | None = None
         self._settings = settings
         self._checkpoint = checkpoint
         self._config = config
@@ -72,7 +85,7 @@ class LoadedModels:
             WeightsError: weights that are damaged, or do not fit the device.
             SettingsError: no such device.
         """
-        plan = self._plan(width_px, height_px, latent_frames)
+        plan = self._plan_and_watch(width_px, height_px, latent_frames)
         if self._transformer is None or self._offload != plan.offload:
             self._check_free(plan)
             _log.info("%s", _described(plan))
@@ -94,7 +107,7 @@ class LoadedModels:
 
     def vae_for(self, width_px: int, height_px: int, latent_frames: int) -> None:
         """Make `decode` and `encode` ready for clips of a size, by the same plan as `pipeline_for`."""
-        self._load_vae(self._plan(width_px, height_px, latent_frames))
+        self._load_vae(self._plan_and_watch(width_px, height_px, latent_frames))
 
     def decode(self, context: Tensor, latents: Tensor, *, by_all_ranks: bool = False) -> Tensor:
         """Frames (3, n, height, width) of latents after their context; after `vae_for` or `pipeline_for`."""
@@ -176,9 +189,20 @@ class LoadedModels:
     def _device(self) -> torch.device:
         return choose_device(self._settings.device)
 
-    def _plan(self, width_px: int, height_px: int, latent_frames: int) -> MemoryPlan:
-        device = self._device()
-        demand = Demand(
+    def plan_on(self, gpu: str, total_bytes: int, n_ranks: int, demand: Demand) -> MemoryPlan:
+        """How a demand is met on a GPU of a name and memory, by each of so many processes.
+
+        Raises:
+            WeightsError: nothing that the settings allow fits.
+        """
+        noted = self._needs.on(demand, n_ranks, gpu)
+        return plan_memory(
+            demand, total_bytes, offload=self._settings.offload, tiling=self._settings.vae_tiling, noted=noted
+        )
+
+    def demand(self, width_px: int, height_px: int, latent_frames: int, device_type: str) -> Demand:
+        """What clips of a size ask of a device."""
+        return Demand(
             config=self._config,
             width_px=width_px,
             height_px=height_px,
@@ -186,19 +210,41 @@ class LoadedModels:
             latent_frames=max(latent_frames, _LATENT_FRAMES_OF_WHOLE_CLIP),
             fp8=self._settings.fp8,
             float32=self._settings.precision == "float32",
-            is_compiled=self._settings.compile and device.type == "cuda",
+            is_compiled=self._settings.compile and device_type == "cuda",
             is_guided=self._settings.guidance > 1,
             text_encoder_bytes=_text_encoder_values(self._checkpoint) * DTYPES[self._settings.precision].itemsize,
         )
+
+    def took(self, s_per_frame: float) -> GpuUse | None:
+        """Note what the chunk took that was made since `pipeline_for`; None without a GPU."""
+        device = self._device()
+        if device.type == "cpu" or self._planned is None:
+            return None
+        return self._needs.took(self._planned[0], _n_ranks(), self._planned[1], read_memory(device), s_per_frame)
+
+    def ran_out(self) -> None:
+        """Note that memory was not enough for what `pipeline_for` or `vae_for` chose."""
+        if self._planned is not None:
+            self._needs.ran_out(self._planned[0], _n_ranks(), self._planned[1], read_memory(self._device()))
+
+    def _plan_and_watch(self, width_px: int, height_px: int, latent_frames: int) -> MemoryPlan:
+        device = self._device()
+        demand = self.demand(width_px, height_px, latent_frames, device.type)
+        plan = self._plan(demand, device)
+        if device.type == "cuda":
+            is_new = self._planned is not None and self._planned[0] != demand
+            start_peak(device, lets_go=is_new)
+        self._planned = demand, plan
+        return plan
+
+    def _plan(self, demand: Demand, device: torch.device) -> MemoryPlan:
         if device.type == "cpu":
             offload = "none" if self._settings.offload == "auto" else self._settings.offload
             return plan_memory(
                 demand, psutil.virtual_memory().total, offload=offload, tiling=_off_unless_on(self._settings)
             )
         # All of the device, so that every process of a run comes to the same plan and tiles make the same pixels.
-        total = torch.cuda.get_device_properties(device).total_memory
-        capped = int(total * torch.cuda.get_per_process_memory_fraction(device))
-        return plan_memory(demand, capped, offload=self._settings.offload, tiling=self._settings.vae_tiling)
+        return self.plan_on(*usable_memory(device), _n_ranks(), demand)
 
     def _check_free(self, plan: MemoryPlan) -> None:
         """Refuse now what would run out of memory after an hour."""
@@ -207,9 +253,11 @@ class LoadedModels:
             free = psutil.virtual_memory().available
         else:
             free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
-        if plan.n_bytes > free:
+        # What is measured holds CUDA's share, which is not free any more, and what the allocator could do without.
+        needed = plan.n_bytes if plan.measured_bytes is None else min(plan.held_bytes, plan.estimated_bytes)
+        if needed > free:
             raise WeightsError(
-                f"the {device.type} device must have {plan.n_bytes / GIB:.1f} GiB free for wan_s2v",
+                f"the {device.type} device must have {needed / GIB:.1f} GiB free for wan_s2v",
                 got=f"{free / GIB:.1f} GiB free of {plan.available_bytes / GIB:.1f}",
                 cure="End the other processes that use it, or choose a smaller size.",
             )
@@ -227,8 +275,16 @@ def _text_encoder_values(checkpoint: Checkpoint) -> int:
     return sum(math.prod(each.shape) for path in part.glob("*.safetensors") for each in read_header(path))
 
 
+def _n_ranks() -> int:
+    ranks = joined_ranks()
+    return 1 if ranks is None else ranks.rank.n_ranks
+
+
 def _described(plan: MemoryPlan) -> str:
+    by = f"estimated {plan.estimated_bytes / GIB:.1f}"
+    if plan.measured_bytes is not None:
+        by = f"measured {plan.measured_bytes / GIB:.1f}, {by}"
     return (
-        f"memory: {plan.n_bytes / GIB:.1f} GiB of {plan.available_bytes / GIB:.1f} GiB expected, offload "
+        f"memory: {plan.n_bytes / GIB:.1f} GiB of {plan.available_bytes / GIB:.1f} GiB expected ({by}), offload "
         f"{plan.offload}, VAE {'in tiles' if plan.is_tiled else 'whole'}"
     )

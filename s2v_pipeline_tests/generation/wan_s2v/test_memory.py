@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from s2v_pipeline.errors import WeightsError
+from s2v_pipeline.generation.gpu_needs import GIB, NotedNeed
 from s2v_pipeline.generation.wan_s2v.checkpoint import transformer_config
-from s2v_pipeline.generation.wan_s2v.memory import GIB, Demand, estimate_bytes, plan_memory, transformer_bytes
+from s2v_pipeline.generation.wan_s2v.memory import Demand, estimate_bytes, plan_memory, transformer_bytes
 from s2v_pipeline_tests.wan_checkpoint import FULL, SWITCHES
 
 DEMAND = Demand(
@@ -91,6 +92,56 @@ def test_what_cannot_fit_is_refused_with_numbers_and_cure() -> None:
         plan_memory(DEMAND, 24 * GIB, offload="none")
     with pytest.raises(WeightsError, match=r"1024x704"):
         plan_memory(LARGE, 16 * GIB, tiling="off")
+
+
+def needs(**gib: float) -> dict[str, NotedNeed]:
+    return {way.replace("_", " "): NotedNeed(int(n * GIB), int(n * GIB), 0) for way, n in gib.items()}
+
+
+def short(way: str, gib: float) -> dict[str, NotedNeed]:
+    return {way: NotedNeed(int(gib * GIB), 0, int(gib * GIB))}
+
+
+def test_what_was_measured_counts_instead_of_the_estimate() -> None:
+    available = 48 * GIB
+    estimated = plan_memory(DEMAND, available)
+    assert (estimated.offload, estimated.measured_bytes) == ("text_encoder", None)
+    assert estimated.n_bytes == estimated.estimated_bytes
+    # Less than estimated: everything fits. More: what fits by the estimate does not.
+    roomy = plan_memory(DEMAND, available, noted=needs(none=47.5))
+    assert (roomy.offload, roomy.n_bytes, roomy.measured_bytes) == ("none", int(47.5 * GIB), int(47.5 * GIB))
+    assert roomy.estimated_bytes > available
+    tight = plan_memory(DEMAND, available, noted={"text_encoder": NotedNeed(49 * GIB, 48 * GIB, 0)})
+    assert (tight.offload, tight.is_tiled) == ("layers", False)
+
+
+def test_tiles_do_not_depend_on_what_was_measured_but_on_memory_that_ran_out() -> None:
+    # Tiles by the estimate stay, though whole frames were measured to fit.
+    assert plan_memory(LARGE, 16 * GIB, noted=needs(layers=12)).is_tiled
+    # Whole frames by the estimate stay, though an allocator held more of a larger card.
+    held = {way: NotedNeed(30 * GIB, 30 * GIB, 0) for way in ("none", "text_encoder", "layers")}
+    plan = plan_memory(DEMAND, 24 * GIB, noted=held)
+    assert (plan.offload, plan.is_tiled) == ("layers", False)
+    # Memory that ran out is another matter: there is nothing else to try.
+    tiled = plan_memory(DEMAND, 24 * GIB, noted=short("layers", 25))
+    assert (tiled.offload, tiled.is_tiled) == ("layers", True)
+    assert plan_memory(DEMAND, 26 * GIB, noted=short("layers", 25)).is_tiled is False
+
+
+def test_each_time_that_memory_runs_out_a_smaller_way_comes_until_none_is_left() -> None:
+    noted: dict[str, NotedNeed] = {}
+    ways = []
+    for _ in range(6):
+        ways.append(plan_memory(DEMAND, 80 * GIB, noted=noted).way)
+        noted |= short(ways[-1], 82)
+    with pytest.raises(WeightsError, match=r"80\.0 GiB available.*82\.0 \(none\).*smaller generation.quality"):
+        plan_memory(DEMAND, 80 * GIB, noted=noted)
+    assert ways[:3] == ["none", "text_encoder", "layers"]
+    assert ways[3:] == [f"{way}, tiled VAE" for way in ways[:3]]
+    with pytest.raises(WeightsError, match="must fit"):
+        plan_memory(DEMAND, 80 * GIB, offload="none", tiling="off", noted=short("none", 82))
+    # What was asked for and does not fit by the estimate is tried where it was measured to.
+    assert plan_memory(DEMAND, 48 * GIB, offload="none", tiling="off", noted=needs(none=47)).offload == "none"
 
 
 def test_float32_doubles_everything() -> None:
