@@ -136,7 +136,7 @@ def start(project: Project) -> Iterator[Callable[..., Up]]:
 def test_ctrl_c_ends_everything_and_the_next_start_goes_on(project: Project, start: Callable[..., Up]) -> None:
     up = start()
     assert up.ask(SENSORS)["sensorsOrError"]["results"] == [
-        {"name": "watch_inputs", "sensorState": {"status": "RUNNING"}}
+        {"name": name, "sensorState": {"status": "RUNNING"}} for name in ("recover_runs", "watch_inputs")
     ]
     server = project.settings().settings.server
     for port in (server.dagster_port, server.file_port):

@@ -16,6 +16,7 @@ from s2v_pipeline.defs.checks import CHECKS
 from s2v_pipeline.defs.credential_checks import CREDENTIAL_CHECKS
 from s2v_pipeline.defs.io_manager import StoreIOManager
 from s2v_pipeline.defs.jobs import make_video
+from s2v_pipeline.defs.lost_runs import recover_runs
 from s2v_pipeline.defs.quality import quality_gate
 from s2v_pipeline.defs.resources import ExecutorResource, PipelineResource
 from s2v_pipeline.defs.sensors import watch_inputs
@@ -38,7 +39,7 @@ def build_definitions(
         assets=ASSETS,
         asset_checks=ALL_CHECKS,
         jobs=[make_video],
-        sensors=[watch_inputs],
+        sensors=[watch_inputs, recover_runs],
         # Parallel work happens on Ray; a process for every step would cost seconds each and outlive a killed run.
         executor=dg.in_process_executor,
         resources={

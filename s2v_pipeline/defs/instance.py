@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import socket
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -23,10 +24,13 @@ GENERATOR_POOL = "generator"
 
 HOST_TAG = "s2v/host"
 PROCESS_TAG = "s2v/process"
+WAY_IN_TAG = "s2v/way_in"
 _LOCK = ".s2v.lock"
 _HOME_VARIABLE = "DAGSTER_HOME"
 # Not STARTING: such a run has no process yet, and Dagster's own run monitoring gives up on it after a while.
 _UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+# Every run marks itself with its process when it gets its resources, its first act, seconds after it has started.
+_MARKED_AFTER_S = 180.0
 _GONE = "The process that executed this run is gone. Finished chunks are kept: run it again and it goes on."
 
 _log = logging.getLogger(__name__)
@@ -73,18 +77,22 @@ def process_tags(run_id: str) -> dict[str, str]:
 
 
 def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """End runs of this host whose process is gone and free their pool slots; their run ids.
+    """End runs of this host whose process is gone, or died before it could say that it is theirs; their run ids.
+
+    Their pool slots are freed.
 
     Dagster does not notice by itself: a run of `s2v` or the Python API has no launcher that would watch it, and the
     code server that watches the others ends with them at Ctrl-C, kill -9 or a power cut. The run would stay "started"
     for ever and hold a place in the queue that later runs wait for.
     """
     closed = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={HOST_TAG: socket.gethostname()})):
-        pid, created_at, run_id = f"{run.tags.get(PROCESS_TAG, '')}::".split(":")[:3]
-        if run_id != run.run_id or _is_alive(pid, created_at):
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED)):
+        if not _is_dead(record):
             continue
-        _log.info("run %s was left unfinished by process %s, which is gone", run.run_id, pid)
+        run = instance.get_run_by_id(record.dagster_run.run_id)
+        if run is None or run.status not in _UNFINISHED:
+            continue  # it ended between the two looks
+        _log.info("run %s was left unfinished by process %s", run.run_id, run.tags.get(PROCESS_TAG, "unknown"))
         if run.status is dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, _GONE)
         else:
@@ -92,6 +100,17 @@ def close_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         closed.append(run.run_id)
     return closed
+
+
+def _is_dead(record: dg.RunRecord) -> bool:
+    """Whether a run's process is gone, as far as this host can tell."""
+    tags = record.dagster_run.tags
+    pid, created_at, run_id = f"{tags.get(PROCESS_TAG, '')}::".split(":")[:3]
+    if run_id != record.dagster_run.run_id:
+        # An instance may hold runs of other projects, which mark nothing.
+        is_ours = WAY_IN_TAG in tags
+        return is_ours and record.start_time is not None and time.time() - record.start_time > _MARKED_AFTER_S
+    return tags.get(HOST_TAG) == socket.gethostname() and not _is_alive(pid, created_at)
 
 
 def _is_alive(pid: str, created_at: str) -> bool:

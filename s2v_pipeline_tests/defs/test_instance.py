@@ -17,6 +17,7 @@ from s2v_pipeline.defs.instance import (
     GENERATOR_POOL,
     HOST_TAG,
     PROCESS_TAG,
+    WAY_IN_TAG,
     close_dead_runs,
     mark_process,
     open_instance,
@@ -83,6 +84,38 @@ def test_a_re_execution_is_not_judged_by_the_tags_of_the_run_that_it_repeats(pro
         assert status(instance, again) is dg.DagsterRunStatus.STARTED
 
 
+@pytest.mark.parametrize(
+    ("tags", "is_closed"), [({WAY_IN_TAG: "watched folder"}, True), ({"another": "project's run"}, False)]
+)
+def test_a_run_that_died_before_it_marked_itself_is_closed_in_the_end(
+    project_dir: Path, monkeypatch: pytest.MonkeyPatch, tags: dict[str, str], is_closed: bool
+) -> None:
+    with open_instance(project_dir / "home") as instance:
+        run = unfinished_run(project_dir, instance, tags)
+        start = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
+        instance.report_dagster_event(start, run.run_id)
+        assert close_dead_runs(instance) == []
+        monkeypatch.setattr("s2v_pipeline.defs.instance._MARKED_AFTER_S", 0.0)
+        assert close_dead_runs(instance) == ([run.run_id] if is_closed else [])
+
+
+def test_a_run_that_ends_while_it_is_looked_at_stays_as_it_ended(
+    project_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_instance(project_dir / "home") as instance:
+        run = unfinished_run(project_dir, instance)
+        instance.add_run_tags(run.run_id, dead_process_tags(run.run_id))
+
+        def end_meanwhile(*_: object) -> bool:
+            success = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, job_name=run.job_name)
+            instance.report_dagster_event(success, run.run_id)
+            return False
+
+        monkeypatch.setattr("s2v_pipeline.defs.instance._is_alive", end_meanwhile)
+        assert close_dead_runs(instance) == []
+        assert status(instance, run) is dg.DagsterRunStatus.SUCCESS
+
+
 def test_a_place_in_the_pool_is_free_again(project_dir: Path) -> None:
     with open_instance(project_dir / "home") as instance:
         dead = unfinished_run(project_dir, instance)
@@ -93,9 +126,11 @@ def test_a_place_in_the_pool_is_free_again(project_dir: Path) -> None:
         assert pools.get_concurrency_info(GENERATOR_POOL).active_slot_count == 0
 
 
-def unfinished_run(project_dir: Path, instance: dg.DagsterInstance) -> dg.DagsterRun:
+def unfinished_run(
+    project_dir: Path, instance: dg.DagsterInstance, tags: dict[str, str] | None = None
+) -> dg.DagsterRun:
     job = build_definitions(pipeline=Project(project_dir).pipeline).resolve_job_def("make_video")
-    return instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    return instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=tags)
 
 
 def dead_process_tags(run_id: str) -> dict[str, str]:
