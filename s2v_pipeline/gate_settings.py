@@ -31,7 +31,7 @@ class GateSettings(Group):
     most_repeated: float = Field(0.15, ge=0, le=1, description="share of frames equal to the one before")
     most_shaken: float = Field(0.2, ge=0, le=1, description="share of frames out of the order of motion")
     least_cadence: float = Field(
-        0.45, ge=0, le=1, description="stillest frame of a rhythm of 2 to 5, of the usual change"
+        0.3, ge=0, le=1, description="stillest frame of a rhythm of 2 to 5, of the usual change"
     )
     most_jitter: float = Field(12.0, gt=0, description="of the head, in thousandths of the eyes' distance")
     most_bar_share: float = Field(0.02, ge=0, le=1, description="flat bar at a side that the portrait has not")
