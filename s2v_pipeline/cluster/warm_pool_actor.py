@@ -6,12 +6,15 @@ Does not belong here: the books (warm_pool).
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 
 from s2v_pipeline.cluster.gpu_demand import ask_autoscaler, count_gpus
 from s2v_pipeline.cluster.rank_group import GroupSize, RankGroup, end_all_named
 from s2v_pipeline.cluster.warm_pool import Grant, WarmPool, WarmState, Wish
+
+_log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 
@@ -81,5 +84,14 @@ class WarmPoolActor:
                 self._pool.tick()
                 wanted = self._pool.wanted()
             if wanted != self._wanted:
-                self._wanted = wanted
-                ask_autoscaler(wanted)
+                self._ask_autoscaler(wanted)
+
+    def _ask_autoscaler(self, wanted: list[GroupSize]) -> None:
+        import ray
+
+        try:
+            ask_autoscaler(wanted)
+        except ray.exceptions.RayError as error:  # the thread goes on: it frees what dead runs held, too
+            _log.warning("the autoscaler could not be asked, it is again in a second: %s", str(error).splitlines()[0])
+        else:
+            self._wanted = wanted
