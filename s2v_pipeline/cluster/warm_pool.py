@@ -224,7 +224,11 @@ class WarmPool:
             group = self._fitting(wish)
             is_new = group is None
             if group is None:
-                self._make_room(wish)
+                try:
+                    self._make_room(wish)
+                except Exception:
+                    self._queue.add(wish.run, wish)
+                    raise
                 now = self.clock()
                 name = f"{self.prefix}-{uuid.uuid4().hex[:12]}"
                 group = _Group(name, wish.key, wish.label, wish.size, wish.idle_s, made_at=now, idle_since=now)
@@ -275,5 +279,7 @@ class WarmPool:
         return self.count_gpus(wish.node_ids) - taken
 
     def _end(self, group: _Group) -> None:
-        self._groups.pop(group.name, None)
+        # In the books until it has ended: where that fails, it is nobody's, and ended or found dead later.
+        group.holder = None
         self.end_group(group.name, group.size.n_ranks)
+        del self._groups[group.name]

@@ -42,7 +42,7 @@ class WarmPoolActor:
         self._lock = threading.Lock()
         self._gpus: dict[str, tuple[str, int]] = {}
         self._wanted: list[GroupSize] = []
-        threading.Thread(target=self._tick, name="tick", daemon=True).start()
+        threading.Thread(target=self._tick_for_ever, name="tick", daemon=True).start()
 
     def ask(self, wish: Wish) -> None:
         with self._lock:
@@ -77,21 +77,21 @@ class WarmPoolActor:
         with self._lock:
             return self._pool.status()
 
-    def _tick(self) -> None:
-        while True:
-            time.sleep(_TICK_S)
+    def tick(self) -> None:
+        """What happens with time alone; where Ray does not answer, that is said, and all the rest stays in force."""
+        import ray
+
+        try:
             with self._lock:
                 self._pool.tick()
                 wanted = self._pool.wanted()
             if wanted != self._wanted:
-                self._ask_autoscaler(wanted)
+                ask_autoscaler(wanted)
+                self._wanted = wanted
+        except ray.exceptions.RayError as error:
+            _log.warning("Ray did not answer, it is asked again in a second: %s", str(error).splitlines()[0])
 
-    def _ask_autoscaler(self, wanted: list[GroupSize]) -> None:
-        import ray
-
-        try:
-            ask_autoscaler(wanted)
-        except ray.exceptions.RayError as error:  # the thread goes on: it frees what dead runs held, too
-            _log.warning("the autoscaler could not be asked, it is again in a second: %s", str(error).splitlines()[0])
-        else:
-            self._wanted = wanted
+    def _tick_for_ever(self) -> None:
+        while True:
+            time.sleep(_TICK_S)
+            self.tick()

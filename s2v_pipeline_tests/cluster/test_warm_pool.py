@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from s2v_pipeline.cluster.rank_group import GroupSize
 from s2v_pipeline.cluster.warm_pool import Grant, WarmPool, Wish
+
+
+class NoAnswerError(Exception):
+    pass
 
 
 @dataclass
@@ -17,12 +23,18 @@ class World:
     now: float = 0.0
     ended: list[str] = field(default_factory=list)
     n_asked: int = 0
+    is_deaf: bool = False
+
+    def end(self, name: str, n_ranks: int) -> None:
+        if self.is_deaf:
+            raise NoAnswerError("no answer")
+        self.ended.append(f"{name}/{n_ranks}")
 
     def pool(self) -> WarmPool:
         return WarmPool(
             "pool",
             count_gpus=lambda node_ids: sum(self.by_node[each] for each in node_ids) if node_ids else self.n_gpus,
-            end_group=lambda name, n_ranks: self.ended.append(f"{name}/{n_ranks}"),
+            end_group=self.end,
             clock=lambda: self.now,
         )
 
@@ -271,3 +283,36 @@ def test_when_nobody_works_or_waits_the_cluster_may_shrink() -> None:
     granted(pool, ticket)
     pool.give_back(ticket, is_usable=True)
     assert pool.wanted() == []
+
+
+def test_a_group_that_cannot_be_ended_is_ended_later_and_no_wish_is_lost() -> None:
+    world = World(n_gpus=1)
+    pool = world.pool()
+    first = world.ask(pool, "first")
+    name = granted(pool, first).name
+    pool.give_back(first, is_usable=True)
+    world.now = 100.0
+    world.is_deaf = True
+    with pytest.raises(NoAnswerError):
+        world.ask(pool, "second", "other")
+    second = f"second {world.n_asked}"
+    with pytest.raises(NoAnswerError):
+        pool.beat(second)
+    assert [state.is_busy for state in pool.status()] == [False]
+    world.is_deaf = False
+    assert granted(pool, second).is_new
+    assert world.ended == [f"{name}/1"]
+
+
+def test_what_a_dead_run_held_is_free_although_ray_does_not_answer() -> None:
+    world = World(n_gpus=1)
+    pool = world.pool()
+    name = granted(pool, world.ask(pool, "dead", idle_s=0)).name
+    world.now, world.is_deaf = 1000.0, True
+    with pytest.raises(NoAnswerError):
+        pool.tick()
+    assert [state.is_busy for state in pool.status()] == [False]
+    world.is_deaf = False
+    pool.tick()
+    assert world.ended == [f"{name}/1"]
+    assert pool.status() == []
