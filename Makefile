@@ -19,6 +19,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -q -m "not gpu and not soak and not browser and not chaos"
 GRAPH_TESTS := s2v_pipeline_tests/defs s2v_pipeline_tests/test_up.py
+RAY_TESTS := s2v_pipeline_tests/cluster
 WHAT_IS_INSTALLED := pyproject.toml constraints.txt
 
 help:
@@ -28,10 +29,12 @@ demo: $(VENV)/.installed
 	$(BIN)/s2v demo
 
 # Two runs side by side: what runs the whole graph waits for processes most of its time, the rest needs one core.
+# A third process for Ray's: in a process that had Ray, threads and objects of Ray's stay, and torch is tested with threads.
 test: lint check-definitions
 	@report=$$(mktemp); trap 'rm -f "$$report"' EXIT; \
 	$(PYTEST) $(GRAPH_TESTS) >"$$report" 2>&1 & graph=$$!; \
-	failed=0; $(PYTEST) s2v_pipeline_tests $(GRAPH_TESTS:%=--ignore=%) || failed=1; \
+	failed=0; $(PYTEST) $(RAY_TESTS) || failed=1; \
+	$(PYTEST) s2v_pipeline_tests $(GRAPH_TESTS:%=--ignore=%) $(RAY_TESTS:%=--ignore=%) || failed=1; \
 	wait "$$graph" || failed=1; echo "$(GRAPH_TESTS):"; cat "$$report"; exit "$$failed"
 
 lint: $(VENV)/.installed-dev

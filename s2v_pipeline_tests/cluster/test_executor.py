@@ -295,12 +295,12 @@ except ClusterError as error:
     assert "must be free" in str(error), error
 else:
     raise AssertionError("two workers share a GPU")
-assert time.monotonic() - started_at < 20
+assert time.monotonic() - started_at < 60
 ray.kill(holder)
 assert executor.run([SayGpus()], print, in_order=True, n_gpus=1) == ["0"]
 executor.stop()
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=REPOSITORY)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=270, cwd=REPOSITORY)
 
 
 @pytest.mark.slow
