@@ -17,6 +17,8 @@ from s2v_pipeline.errors import ClusterError
 _MOST_BESIDE_BYTES = 3 * 2**29
 """CUDA's context, its libraries and NCCL take less than this 1.5 GiB (memory._RESERVE_BYTES) outside of torch's
 allocator. What is beyond belongs to other processes."""
+_BESIDE_THE_ALLOCATOR = ("out of memory", "_STATUS_ALLOC_FAILED")
+"""What CUDA and NCCL, and what cuBLAS and cuDNN say when they get no memory; torch has no class of error for it."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,16 @@ def memory_suffices(ran_out: Callable[[], None]) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
         ran_out()
         raise ClusterError(
             "the GPU's memory must be enough for a chunk",
             got=str(error).splitlines()[0],
             cure="Run it again: models are loaded so that they take less, or it is refused with figures.",
         ) from error
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _BESIDE_THE_ALLOCATOR)

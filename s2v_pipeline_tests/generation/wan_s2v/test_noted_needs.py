@@ -97,17 +97,33 @@ def test_without_a_folder_nothing_is_kept() -> None:
     assert plan(needs).measured_bytes is None
 
 
-def test_what_torch_raises_becomes_an_error_that_executors_answer_with_new_processes() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore words"),
+        torch.AcceleratorError("CUDA error: out of memory\nmore words"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=["torch's allocator", "CUDA", "cuBLAS"],
+)
+def test_memory_that_runs_out_becomes_an_error_that_executors_answer_with_new_processes(error: RuntimeError) -> None:
     told: list[str] = []
     with (
-        pytest.raises(ClusterError, match=r"must be enough.*CUDA out of memory"),
+        pytest.raises(ClusterError, match=r"must be enough.*CUDA ") as raised,
         memory_suffices(lambda: told.append("")),
     ):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore words")
+        raise error
     assert told == [""]
-    with pytest.raises(ZeroDivisionError), memory_suffices(lambda: told.append("")):
-        raise ZeroDivisionError
-    assert told == [""]
+    assert "more words" not in str(raised.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ZeroDivisionError()], ids=["torch", "another"])
+def test_what_is_no_want_of_memory_passes(error: Exception) -> None:
+    told: list[str] = []
+    with pytest.raises(type(error)) as raised, memory_suffices(lambda: told.append("")):
+        raise error
+    assert raised.value is error
+    assert told == []
 
 
 def test_a_generator_says_how_it_fits_a_gpu(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
