@@ -13,9 +13,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from s2v_pipeline.cluster.blas_threads import one_blas_thread
 from s2v_pipeline.cluster.chains import run_chains
 from s2v_pipeline.cluster.executor import ExecutorInfo, Fit, ResultT, Task, WarmKey
 from s2v_pipeline.cluster.gang import Gang
@@ -67,6 +69,7 @@ class RayExecutor:
         self._connected = threading.Event()
         self._released = threading.Event()
         self._error: S2VError | None = None
+        self._while_it_starts = ExitStack()
         self._owns_cluster = False
         self._dashboard_url = ""
         self._is_lost = False
@@ -77,6 +80,8 @@ class RayExecutor:
             self._connected.clear()
             self._released.clear()
             self._error = None
+            if self._settings.address is None:
+                self._while_it_starts.enter_context(one_blas_thread())
             self._thread = threading.Thread(target=self._hold_connection, name="ray-connection", daemon=True)
             self._thread.start()
 
@@ -235,12 +240,14 @@ class RayExecutor:
         self._released.set()
         self._thread.join()
         self._thread = None
+        self._while_it_starts.close()
 
     def _wait_until_connected(self) -> None:
         self.start()
         # A wait with a timeout returns to Python often enough for an interrupt to be raised.
         while not self._connected.wait(POLL_S):
             pass
+        self._while_it_starts.close()
         if self._error is not None:
             raise self._error
 
