@@ -89,7 +89,8 @@ class WarmPoolActor:
                 ask_autoscaler(wanted)
                 self._wanted = wanted
         except ray.exceptions.RayError as error:
-            _log.warning("Ray did not answer, it is asked again in a second: %s", str(error).splitlines()[0])
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            _log.warning("Ray did not answer, it is asked again in a second: %s", reason)
 
     def _tick_for_ever(self) -> None:
         while True:

@@ -14,6 +14,8 @@ from s2v_pipeline.cluster.ray_executor import RayExecutor
 from s2v_pipeline.setting_groups import ClusterSettings
 from s2v_pipeline_tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="numpy may bring another library elsewhere")
+
 FORK_AND_COMPUTE = """
 import os, threading, time
 import numpy as np
