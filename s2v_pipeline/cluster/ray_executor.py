@@ -17,13 +17,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from s2v_pipeline.cluster.blas_threads import one_blas_thread
 from s2v_pipeline.cluster.chains import run_chains
 from s2v_pipeline.cluster.executor import ExecutorInfo, Fit, ResultT, Task, WarmKey
 from s2v_pipeline.cluster.gang import Gang
 from s2v_pipeline.cluster.gpu_demand import GpuError, n_groups
 from s2v_pipeline.cluster.gpu_nodes import choose_nodes, gpu_nodes
 from s2v_pipeline.cluster.interrupts import Interrupts
+from s2v_pipeline.cluster.library_threads import one_blas_thread, run_task
 from s2v_pipeline.cluster.rank_group import GroupSize
 from s2v_pipeline.cluster.ray_connection import check_workers, join, start_local
 from s2v_pipeline.cluster.shared_ray import SHARED, SharedRay
@@ -216,7 +216,7 @@ class RayExecutor:
     ) -> list[ResultT]:
         import ray
 
-        remote: Any = ray.remote(num_cpus=1, max_retries=self._settings.task_retries, retry_exceptions=False)(_run_task)
+        remote: Any = ray.remote(num_cpus=1, max_retries=self._settings.task_retries, retry_exceptions=False)(run_task)
         indices = {remote.remote(task): index for index, task in enumerate(tasks)}
         results: dict[int, ResultT] = {}
         pending = list(indices)
@@ -292,12 +292,3 @@ class RayExecutor:
             self._dashboard_url = join(self._settings.address, self._settings)
             check_workers()
         _log.info("Ray is ready after %.1f s", time.monotonic() - started_at)
-
-
-def _run_task(task: Task[ResultT]) -> ResultT:
-    """What a Ray worker runs."""
-    import cv2
-
-    # One CPU was asked for: OpenCV's own threads would fight with the other workers.
-    cv2.setNumThreads(1)
-    return task.run()

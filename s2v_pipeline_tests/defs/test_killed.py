@@ -133,7 +133,7 @@ def test_a_killed_run_leaves_its_chunks_and_nothing_else_behind(
 
 def test_a_killed_worker_costs_its_chunk_alone(project: Project, running: subprocess.Popen[bytes]) -> None:
     wait_for_clips(project, running, 1)
-    workers = ray_processes(running, "ray::_run_task")
+    workers = ray_processes(running, "ray::run_task")
     assert workers
     workers[0].kill()
     _, errors = running.communicate(timeout=MOST_WAIT_S)

@@ -1,6 +1,7 @@
-"""One thread for linear algebra while this process forks others.
+"""In how many threads libraries work, where their own choice does harm.
 
-Belongs here: OpenBLAS, which numpy, SciPy and OpenCV bring along, each its own. Does not belong here: Ray, which forks.
+Belongs here: OpenBLAS, which numpy, SciPy and OpenCV bring along, each its own, in a process that forks; OpenCV in a
+worker. Does not belong here: Ray, which forks and has the workers.
 
 OpenBLAS ends its threads before a fork and starts them anew at the next call. A call of another thread that comes in
 between waits for ever, on a full core (seen with OpenBLAS 0.3.31; that the two race is said in
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from threadpoolctl import threadpool_info, threadpool_limits
+
+from s2v_pipeline.cluster.executor import ResultT, Task
 
 _log = logging.getLogger(__name__)
 
@@ -35,3 +38,12 @@ def one_blas_thread() -> Iterator[None]:
             # threadpoolctl lets one thread of a process set limits.
             _log.warning("another thread decides how many threads these have, they may hang in a fork: %s", more)
         yield
+
+
+def run_task(task: Task[ResultT]) -> ResultT:
+    """What a Ray worker with one CPU runs."""
+    import cv2
+
+    # OpenCV's own threads would fight with the other workers.
+    cv2.setNumThreads(1)
+    return task.run()

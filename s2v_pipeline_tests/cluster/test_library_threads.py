@@ -9,7 +9,7 @@ import threading
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from s2v_pipeline.cluster.blas_threads import one_blas_thread
+from s2v_pipeline.cluster.library_threads import one_blas_thread
 from s2v_pipeline.cluster.ray_executor import RayExecutor
 from s2v_pipeline.setting_groups import ClusterSettings
 from s2v_pipeline_tests.conftest import REPOSITORY
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="numpy may bring
 FORK_AND_COMPUTE = """
 import os, threading, time
 import numpy as np
-from s2v_pipeline.cluster.blas_threads import one_blas_thread
+from s2v_pipeline.cluster.library_threads import one_blas_thread
 
 one_thread = one_blas_thread()
 one_thread.__enter__()
