@@ -15,9 +15,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Twice --quiet: errors alone. The version check would be a request for nothing. Byte code of all that is installed takes
-# half of the time, and most of it is never imported: Python makes what is.
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --no-compile --disable-pip-version-check -c constraints.txt
+# Twice --quiet: errors alone. The version check would be a request for nothing.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := $(BIN)/python -m pytest -q -m "not gpu and not soak and not browser and not chaos"
 GRAPH_TESTS := s2v_pipeline_tests/defs s2v_pipeline_tests/test_up.py
 RAY_TESTS := s2v_pipeline_tests/cluster
