@@ -226,7 +226,7 @@ class WarmPool:
             if group is None:
                 try:
                     self._make_room(wish)
-                except Exception:
+                except Exception:  # raised again: whatever it is, a run must not wait for a wish that nobody has
                     self._queue.add(wish.run, wish)
                     raise
                 now = self.clock()
