@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def one_run(arguments: argparse.Namespace) -> None:
             made=chunk.made,
             retries=chunk.retries,
             worker=chunk.worker,
+            gpu_use=None if chunk.gpu_use is None else asdict(chunk.gpu_use),
             parts={name: round(seconds, 2) for name, seconds in chunk.timings_s},
         )
 

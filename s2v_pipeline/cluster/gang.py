@@ -16,7 +16,7 @@ from s2v_pipeline.cluster.executor import ResultT, SplitTask, Task
 from s2v_pipeline.cluster.gpu_demand import CPU_CURE, GpuError, check_gpus
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.rank_group import GroupSize, RankGroup
-from s2v_pipeline.cluster.task_results import pause_s, task_result
+from s2v_pipeline.cluster.task_results import first_words, pause_s, task_result
 from s2v_pipeline.errors import ClusterError, S2VError
 from s2v_pipeline.generation.ranks import Rank
 
@@ -46,13 +46,13 @@ class Gang:
         interrupts: end the waiting.
 
     Raises:
-        GpuError: no host of the cluster has so many GPUs.
+        GpuError: no host of the cluster has room for it.
     """
 
     def __init__(
         self, size: GroupSize, *, is_foreign: bool, task_retries: int, rank_timeout_s: float, interrupts: Interrupts
     ) -> None:
-        check_gpus(size.n_ranks * size.n_gpus)
+        check_gpus(size)
         self._size = size
         self._is_foreign = is_foreign
         self._task_retries = task_retries
@@ -168,7 +168,7 @@ def is_up(group: RankGroup, interrupts: Interrupts, timeout_s: float) -> bool:
     except ray.exceptions.RayActorError as error:
         raise ClusterError(
             "a worker's process must live as it starts",
-            got=str(error).splitlines()[0],
+            got=first_words(error),
             cure="Run it again; `s2v doctor` checks the machine's memory.",
         ) from error
 
@@ -229,7 +229,7 @@ def _together(refs: Sequence[Any], task: Task[ResultT], rank_timeout_s: float, i
             raise failed
     if errors or pending:
         silent = [str(refs.index(ref)) for ref in pending]
-        reasons = [each.got if isinstance(each, S2VError) else _first_words(each) for each in errors]
+        reasons = [each.got if isinstance(each, S2VError) else first_words(each) for each in errors]
         if silent:
             reasons.append(f"no answer from rank {', '.join(silent)} when another had ended")
         raise ClusterError(
@@ -238,12 +238,6 @@ def _together(refs: Sequence[Any], task: Task[ResultT], rank_timeout_s: float, i
             cure="Finished chunks are kept: run it again.",
         ) from (errors[0] if errors else None)
     return [results[ref] for ref in refs]
-
-
-def _first_words(error: Exception) -> str:
-    cause = getattr(error, "cause", None) or error
-    lines = str(cause).splitlines()
-    return f"{type(cause).__name__}: {lines[0] if lines else 'no words'}"
 
 
 def _wait(refs: list[Any], interrupts: Interrupts, timeout_s: float | None = None) -> bool:

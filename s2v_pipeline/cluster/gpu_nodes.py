@@ -14,7 +14,7 @@ from typing import Any
 
 from s2v_pipeline.cluster.executor import Fit
 from s2v_pipeline.cluster.interrupts import Interrupts
-from s2v_pipeline.cluster.task_results import POLL_S
+from s2v_pipeline.cluster.task_results import POLL_S, first_words
 from s2v_pipeline.generation.gpu_needs import GIB, GpuFit
 from s2v_pipeline.gpus import gpu_states
 
@@ -153,7 +153,7 @@ def _asked(node_ids: Sequence[str], interrupts: Interrupts) -> dict[str, tuple[s
             try:
                 found[refs[ref]] = ray.get(ref)
             except ray.exceptions.RayError as error:
-                _log.warning("a host does not say what its GPUs are: %s", str(error).splitlines()[0])
+                _log.warning("a host does not say what its GPUs are: %s", first_words(error))
         if pending:
             interrupts.sleep(POLL_S)
     for ref in pending:

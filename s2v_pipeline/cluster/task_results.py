@@ -1,6 +1,7 @@
 """What comes back from a Ray worker: a result, the pipeline's own error, or the news that the worker is gone.
 
-Belongs here: telling these apart, how often to look. Does not belong here: submitting and waiting (ray_executor, gang).
+Belongs here: telling these apart, their words, how often to look.
+Does not belong here: submitting and waiting (ray_executor, gang).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ POLL_S = 0.1
 a second is short beside a chunk and costs nothing measurable."""
 _FIRST_POLL_S = 0.001
 _POLLS_PER_WAIT = 100
+_NCCL_REASON = "Last error:"
 
 
 def pause_s(waited_s: float) -> float:
@@ -45,8 +47,17 @@ def task_result(ref: Any, task: Task[ResultT], task_retries: int) -> ResultT:
     except (ray.exceptions.RayError, ray.exceptions.RaySystemError) as error:
         raise ClusterError(
             f"the worker of {task.label} must live until its work is done, at most {task_retries} of them may die",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            got=first_words(error),
             cure="Finished chunks are kept: run it again. If it happens again, look at the worker's memory "
             "(`s2v doctor`) and lower cluster.num_cpus.",
         ) from error
     return result
+
+
+def first_words(error: BaseException) -> str:
+    """What an error says first, in one line; of what a task raised, not of what Ray says about it."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or ["no words"]
+    # torch says first that NCCL failed, and last why.
+    why = f" ({lines[-1]})" if _NCCL_REASON in lines[:-1] else ""
+    return f"{type(cause).__name__}: {lines[0]}{why}"

@@ -17,7 +17,7 @@ from s2v_pipeline.cluster.gang import PLACEMENT_TIMEOUT_S, place, run_on
 from s2v_pipeline.cluster.gpu_demand import GpuError, check_gpus, n_groups
 from s2v_pipeline.cluster.interrupts import Interrupts
 from s2v_pipeline.cluster.rank_group import NAMESPACE, GroupSize, RankGroup
-from s2v_pipeline.cluster.task_results import pause_s
+from s2v_pipeline.cluster.task_results import first_words, pause_s
 from s2v_pipeline.cluster.versions import own_versions
 from s2v_pipeline.cluster.warm_pool import Grant, Wish
 from s2v_pipeline.cluster.warm_pool_actor import WarmPoolActor
@@ -63,7 +63,7 @@ def ask_pool(ref: Any, interrupts: Interrupts) -> Any:
     except ray.exceptions.RayActorError as error:
         raise ClusterError(
             "the cluster's pool of workers must live",
-            got=str(error).splitlines()[0],
+            got=first_words(error),
             cure="Finished chunks are kept: run it again.",
         ) from error
 
@@ -99,7 +99,7 @@ class WarmWorker:
         grow_to_gpus: that the cluster may be asked to have, all together; 0: it stays as it is.
 
     Raises:
-        GpuError: no host of the cluster has so many GPUs.
+        GpuError: no host of the cluster has room for it.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class WarmWorker:
         node_ids: tuple[str, ...] = (),
         grow_to_gpus: int = 0,
     ) -> None:
-        check_gpus(size.n_ranks * size.n_gpus, grow_to_gpus)
+        check_gpus(size, grow_to_gpus)
         self._pool, self._run, self._warm, self._size = pool, run, warm, size
         self._idle_s, self._task_retries, self._rank_timeout_s = idle_s, task_retries, rank_timeout_s
         self._interrupts = interrupts

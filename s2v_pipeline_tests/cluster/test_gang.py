@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from s2v_pipeline.cluster.gpu_demand import GpuError, check_gpus
+from s2v_pipeline.cluster.rank_group import GroupSize
 from s2v_pipeline.cluster.ray_executor import RayExecutor
 from s2v_pipeline.errors import ClusterError, GenerationError
 from s2v_pipeline.setting_groups import ClusterSettings
@@ -140,6 +142,14 @@ def test_what_is_not_split_is_done_by_the_first_alone(executor: RayExecutor) -> 
 def test_more_gpus_than_a_host_has_are_refused(executor: RayExecutor, tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"must have 3 GPU .* got 2\."):
         executor.run([Together(tmp_path, 0)], lambda _: None, in_order=True, n_gpus=3)
+
+
+def test_a_host_with_too_few_cpus_is_refused_at_once(executor: RayExecutor) -> None:
+    # Ray itself would wait for ever for the CPUs.
+    assert executor.info().n_cpus == 2
+    check_gpus(GroupSize(N_RANKS, n_cpus=1))
+    with pytest.raises(GpuError, match=r"with 2 GPU must offer 4 CPU to Ray, 2 for each .* got 2\. Raise .*num_cpus"):
+        check_gpus(GroupSize(N_RANKS, n_cpus=2))
 
 
 @pytest.mark.soak  # waits for two workers to be up at the same time
