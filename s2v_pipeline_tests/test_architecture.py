@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,7 @@ class Module:
     def relative_path(self) -> str:
         return self.path.relative_to(ROOT).as_posix()
 
+    @cache  # noqa: B019 (modules live as long as the tests)
     def tree(self) -> ast.Module:
         return ast.parse(self.path.read_text(encoding="utf-8"))
 
