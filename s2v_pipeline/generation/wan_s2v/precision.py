@@ -50,7 +50,7 @@ class Fp8Linear(nn.Module):
         """(..., in) -> (..., out)."""
         quantised, scales = quantise_rows(tokens.flatten(0, -2))
         if not tokens.is_cuda:
-            # torch's own product takes scales of rows on some CPUs alone, and is no faster there.
+            # torch's own product takes scales of rows on some CPUs alone.
             exact = quantised.float() @ self.weight.t().float() * scales * self.scale + self.bias.float()
             return exact.to(torch.bfloat16).unflatten(0, tokens.shape[:-1])
         product = torch._scaled_mm(  # noqa: SLF001 (torch has no public name for it)
