@@ -1,6 +1,6 @@
 """From a full-size checkpoint on disk to the first step and the first chunk; and small cards, by a cap on the process.
 
-    python -m benchmarks.wan_load FOLDER [--parts write,cold,warm,chunk,cap24,cap16,vae] [--json FILE]
+    python -m benchmarks.wan_load FOLDER [--parts write,cold,warm,chunk,cap24,cap16,vae]
 
 `write` makes a random checkpoint of 46 GB in the official layout. `cold` (the page cache dropped, which needs root, and
 no compiled code on disk) and `warm` load the transformer and run three steps, each in a process of its own. `chunk`
@@ -11,7 +11,6 @@ GPU memory. `vae` measures the VAE's peak memory for each preset's size.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -19,17 +18,11 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.json_lines import say
+
 CAPS_GIB = {"chunk": None, "cap24": 24.0, "cap16": 16.0}
 GIB = 2**30
 SIZE = (832, 448)
-
-
-def say(**values: object) -> dict[str, object]:
-    """Print one line of JSON."""
-    rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
-    sys.stdout.write(json.dumps(rounded) + "\n")
-    sys.stdout.flush()
-    return rounded
 
 
 def load_and_step(folder: Path, part: str) -> None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.json_lines import say
 from s2v_pipeline.chunks.manifest import ChunkFile
 from s2v_pipeline.cluster.tasks import GenerateChunk
 from s2v_pipeline.generation.gpu_needs import GIB
@@ -25,14 +25,6 @@ from s2v_pipeline.generation.ranks import Rank
 
 SIZE = (832, 480)
 TRIES = 8
-
-
-def say(**values: object) -> dict[str, object]:
-    """Print one line of JSON."""
-    rounded = {name: round(value, 2) if isinstance(value, float) else value for name, value in values.items()}
-    sys.stdout.write(json.dumps(rounded) + "\n")
-    sys.stdout.flush()
-    return rounded
 
 
 @dataclass(frozen=True)
@@ -55,23 +47,18 @@ class CappedChunk(GenerateChunk):
     def _cap(self) -> None:
         from s2v_pipeline.generation.wan_s2v import device_memory, memory, models
 
-        estimate, usable, share, cap_bytes = (
-            memory.estimate_bytes,
-            device_memory.usable_memory,
-            self.share,
-            self.cap_gib * GIB,
-        )
-        if estimate.__name__ != "estimate_bytes":
+        if vars(models)["usable_memory"] is not device_memory.usable_memory:
             return  # done in this process
+        estimate, usable = memory.estimate_bytes, device_memory.usable_memory
 
         def expect_less(*args: Any, **named: Any) -> int:
-            return int(estimate(*args, **named) * share)
+            return int(estimate(*args, **named) * self.share)
 
         def capped(device: Any) -> tuple[str, int]:
             import torch
 
             total = torch.cuda.get_device_properties(device).total_memory
-            torch.cuda.set_per_process_memory_fraction(cap_bytes / total, device)
+            torch.cuda.set_per_process_memory_fraction(self.cap_gib * GIB / total, device)
             return usable(device)
 
         memory.estimate_bytes = expect_less

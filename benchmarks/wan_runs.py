@@ -23,18 +23,12 @@ from typing import Any
 
 import psutil
 
+from benchmarks.json_lines import say
+
 SIZE = (832, 480)
 IDLE_S = 600.0
 TIMEOUT_S = 400
 RANK_TIMEOUT_S = 45.0  # a GPU may load and compile so much longer than the other
-
-
-def say(**values: object) -> dict[str, object]:
-    """Print one line of JSON."""
-    rounded = {name: round(value, 2) if isinstance(value, float) else value for name, value in values.items()}
-    sys.stdout.write(json.dumps(rounded) + "\n")
-    sys.stdout.flush()
-    return rounded
 
 
 def one_run(arguments: argparse.Namespace) -> None:
